@@ -1,0 +1,41 @@
+# `make demo` and `make test` do everything by themselves on Debian or Ubuntu with Python 3.11 or newer.
+PYTHON ?= python3
+export PYTHON
+RUN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
+
+.PHONY: help demo test check models bench prepare clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: prepare  ## run a whole site on this machine (DEMO="--experiment exp-b" passes options)
+	@$(RUN)/tierwise demo $(DEMO)
+
+test: prepare models  ## lint, types, import contracts and all tests
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check --quiet .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports --no-cache | tail -n 3
+	@$(RUN)/pytest $(PYTEST)
+
+check: prepare  ## mend what can be mended, then lint, types and import contracts
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports --no-cache
+
+models: prepare
+	@$(RUN)/tierwise zoo ensure
+
+bench: prepare models  ## the figures, each beside what it is compared with; JSON goes to results/benchmarks/
+	@mkdir -p results/benchmarks
+	@set -e; for script in benchmarks/*.py; do \
+	  echo "== $$script"; $(RUN)/python $$script --json results/benchmarks/$$(basename $$script .py).json; done
+
+prepare:
+	@./scripts/prepare
+
+clean:  ## remove what was made here (not the models in the cache)
+	rm -rf .venv build dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
