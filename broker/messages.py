@@ -1,0 +1,175 @@
+"""The JSON messages, one frozen type each. `docs/protocol.md` describes them for other languages.
+
+A field carries its unit in its name. Unknown fields are ignored, so that old and new nodes mix; a field that is
+missing, of another type or out of its bounds makes the message refused. No message repeats the id of the node it is
+about: the topic says that, because the broker's access rules can prove a topic and not a payload.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, Link, NodeState, Outcome, Tier
+
+Node = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Request_ = Annotated[str, Meta(pattern=REQUEST_ID_PATTERN)]
+Model = Annotated[str, Meta(pattern=MODEL_PATTERN)]
+Text = Annotated[str, Meta(max_length=300)]
+Milliseconds = Annotated[float, Meta(ge=0, le=86_400_000)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class Birth(Struct, frozen=True, kw_only=True):
+    """A node on each connect: who it is in this session and what it can run."""
+
+    session: Count
+    tier: Tier
+    agent_version: Text
+    vcpus: Annotated[int, Meta(ge=1, le=4096)]
+    models: Annotated[dict[Model, Sha256], Meta(max_length=256)]
+    emulated: bool = False
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """Whether a node is there. The last will is the same message with `offline` and its session."""
+
+    session: Count
+    state: NodeState
+
+
+class Telemetry(Struct, frozen=True, kw_only=True):
+    """Resource Monitoring of one node: P, M and B of section 4.1, measured, or emulated where it says so."""
+
+    seq: Count
+    cpu_percent: Percent
+    memory_percent: Percent
+    link: Link
+    rtt_ms: Milliseconds | None = None
+    uplink_mbit_s: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    queue_length: Count = 0
+    overruns: Count = 0
+    refused: Count = 0
+    emulated: bool = False
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A device asks what to do with one inference."""
+
+    request_id: Request_
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What one device shall do with one request, and what if it cannot."""
+
+    request_id: Request_
+    round: Count
+    tier: Tier
+    model: Model
+    serving_node: Node
+    fallback_model: Model
+    deadline_ms: Milliseconds
+    policy: Text
+    policy_version: Count
+    explored: bool
+
+
+class Stages(Struct, frozen=True, kw_only=True):
+    """The parts of one response time; they add up to it within the requester's own bookkeeping."""
+
+    decide_ms: Milliseconds = 0.0
+    encode_ms: Milliseconds = 0.0
+    uplink_ms: Milliseconds = 0.0
+    queue_ms: Milliseconds = 0.0
+    compute_ms: Milliseconds = 0.0
+    downlink_ms: Milliseconds = 0.0
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """How one request ended. `tier`, `model` and `serving_node` are what was really done, not what was asked."""
+
+    request_id: Request_
+    outcome: Outcome
+    decided: bool
+    tier: Tier
+    model: Model
+    serving_node: Node
+    response_ms: Milliseconds
+    stages: Stages
+    label: Text | None = None
+    trained: bool = False
+    emulated: bool = False
+    reason: Text | None = None
+
+
+class ReportAck(Struct, frozen=True, kw_only=True):
+    """The orchestrator has stored these reports; the device may forget them."""
+
+    request_ids: Annotated[list[Request_], Meta(max_length=1000)]
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What a serving node answers to one `infer`: a label and its times, or a refusal and why."""
+
+    request_id: Request_
+    model: Model
+    queue_ms: Milliseconds = 0.0
+    compute_ms: Milliseconds = 0.0
+    label: Text | None = None
+    trained: bool = False
+    emulated: bool = False
+    refused: Text | None = None
+    detail: Text | None = None
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True):
+    """Sent every second: this session is alive and not frozen."""
+
+    session: Count
+    seq: Count
+
+
+class RoundSummary(Struct, frozen=True, kw_only=True):
+    """What came of one round."""
+
+    policy: Text
+    policy_version: Count
+    explored: bool
+    devices: Count
+    missing: Count
+    mean_response_ms: Milliseconds
+    accuracy_percent: Percent
+    accuracy_floor_percent: Percent
+    floor_met: bool
+    reward: float
+
+
+class Round(Struct, frozen=True, kw_only=True):
+    """`open`: devices in closed loop may ask now. `complete`: every report is in, or its deadline has passed."""
+
+    round: Count
+    open: bool
+    summary: RoundSummary | None = None
+
+
+class Goal(Struct, frozen=True, kw_only=True):
+    """The Quality of Service Goal and the policy in force. A floor of 0 is no constraint (the paper's `min`)."""
+
+    accuracy_floor_percent: Percent
+    policy: Text
+    policy_version: Count
+
+
+class GoalSet(Struct, frozen=True, kw_only=True):
+    """A person changes the goal; what is left out stays as it is."""
+
+    accuracy_floor_percent: Percent | None = None
+    policy: Text | None = None
+
+
+Message = (
+    Birth | State | Telemetry | Request | Decision | Report | ReportAck | Result | Heartbeat | Round | Goal | GoalSet
+)
