@@ -1,0 +1,118 @@
+"""The file of the Intelligent Orchestrator: `orchestrator.yaml`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from configs.node import BrokerSection
+from configs.section import Floor, NodeName, Section, SiteName
+
+
+class Policy(StrEnum):
+    """Who decides."""
+
+    Q_LEARNING = "q_learning"
+    DEVICE_ONLY = "device_only"
+    EDGE_ONLY = "edge_only"
+    CLOUD_ONLY = "cloud_only"
+    RANDOM = "random"
+
+
+class GoalSection(Section):
+    """The Quality of Service Goal at the start; `goal/set` changes it while it runs."""
+
+    accuracy_floor: Floor = Field(89.0, description="min, max, or Top-5 % with at most one decimal")
+    policy: Policy = Policy.Q_LEARNING
+
+
+class RoundsSection(Section):
+    """How requests become rounds."""
+
+    window_ms: float = Field(200.0, gt=0, le=60_000, description="from a round's first request to its decision")
+    deadline_ms: float = Field(5000.0, gt=0, le=600_000, description="from a decision to the end of waiting for it")
+    min_devices: int = Field(1, ge=1, le=10_000, description="no round is opened before so many are online")
+    open_period_s: float = Field(1.0, gt=0, le=60, description="an open round without a request is announced again")
+
+
+class RewardSection(Section):
+    """Equation 4."""
+
+    maximum_response_ms: float = Field(
+        10_000.0,
+        gt=0,
+        le=86_400_000,
+        description="the reward of a broken floor; a constant above any feasible response time",
+    )
+
+
+class EpsilonDecay(StrEnum):
+    """What Table 7's "epsilon decay per agent invocation" may mean: the paper does not say."""
+
+    SUBTRACT = "subtract"
+    MULTIPLY = "multiply"
+    MULTIPLY_REST = "multiply_rest"
+
+
+class QLearningSection(Section):
+    """Algorithm 1 with Table 7's values for five users."""
+
+    alpha: float = Field(0.9, gt=0, le=1, description="learning rate (Table 7)")
+    gamma: float = Field(0.0, ge=0, lt=1, description="discount factor; the paper gives none, 'lower is better'")
+    epsilon: float = Field(1.0, ge=0, le=1, description="exploration rate at the start (section 5.4)")
+    epsilon_min: float = Field(0.0, ge=0, le=1)
+    epsilon_decay: float = Field(1.0e-4, ge=0, le=1, description="Table 7, five users")
+    epsilon_decay_kind: EpsilonDecay = Field(
+        EpsilonDecay.MULTIPLY_REST, description="subtract d; multiply by d; multiply_rest: times 1 - d"
+    )
+
+
+class StateSection(Section):
+    """Table 3: where available ends and busy begins."""
+
+    cpu_busy_percent: float = Field(80.0, gt=0, le=100)
+    memory_busy_percent: float = Field(90.0, gt=0, le=100)
+
+
+class LivenessSection(Section):
+    """When a node counts as gone without having said so."""
+
+    heartbeat_timeout_s: float = Field(3.0, gt=0, le=600)
+
+
+class FilesSection(Section):
+    """What the orchestrator keeps on disk."""
+
+    directory: Path = Field(Path("run/orchestrator"), description="response log and checkpoint")
+    checkpoint_every_rounds: int = Field(1, ge=1, le=1_000_000)
+    telemetry_rows: int = Field(500_000, ge=1000, description="newest kept in the response log; about 50 MB")
+
+
+class OrchestratorConfig(Section):
+    """One process: `tierwise orchestrator run --config FILE`."""
+
+    version: Literal[1]
+    site: SiteName
+    node: NodeName = Field("orchestrator", validate_default=True)
+    broker: BrokerSection = BrokerSection()
+    goal: GoalSection = GoalSection()
+    rounds: RoundsSection = RoundsSection()
+    reward: RewardSection = RewardSection()
+    q_learning: QLearningSection = QLearningSection()
+    state: StateSection = StateSection()
+    liveness: LivenessSection = LivenessSection()
+    files: FilesSection = FilesSection()
+    seed: int | None = Field(None, ge=0, description="of exploration; none: another one at each start")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _a_broken_floor_is_worth_least(self) -> OrchestratorConfig:
+        if self.reward.maximum_response_ms <= self.rounds.deadline_ms:
+            raise ValueError(
+                f"reward.maximum_response_ms ({self.reward.maximum_response_ms:g}) must be above rounds.deadline_ms "
+                f"({self.rounds.deadline_ms:g}): no response may count worse than a broken floor"
+            )
+        return self
