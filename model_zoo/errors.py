@@ -1,0 +1,88 @@
+"""The errors of the zoo. Each is one line for a person and names what mends it.
+
+TierwiseError
+└── ZooError
+    ├── UnknownModel          a name that the manifest or a node's pool lacks
+    ├── ModelMissing          known, but no file of it is in the cache
+    ├── ModelCorrupt          a file that is not what the index says
+    ├── ModelUnusable         a file that is what the index says, and that the runtime cannot run all the same
+    ├── BadImage              bytes that are no photograph, or one that is too large to decode
+    ├── RuntimeMissing        neither LiteRT nor tflite-runtime can be imported
+    ├── FetchFailed           an archive that cannot be had, or is not what the manifest says
+    │   └── Unreachable       there is no way to the server at all
+    ├── BuildFailed           TensorFlow cannot be had, or could not build
+    └── IndexUnusable         the cache cannot be read or written
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from broker.errors import TierwiseError
+
+
+class ZooError(TierwiseError):
+    """What can go wrong with networks and their files."""
+
+
+class UnknownModel(ZooError):
+    """A name that the manifest or a node's pool lacks."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"{name!r} is not one of the models {', '.join(known)}")
+
+
+class ModelMissing(ZooError):
+    """Known, but no file of it is in the cache."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        super().__init__(
+            f"model {name} is not in {directory}; get it with: tierwise zoo fetch {name} "
+            f"(offline: tierwise zoo build {name}; on a node: tierwise-agent models fetch {name})"
+        )
+
+
+class ModelCorrupt(ZooError):
+    """A file that is not what the index says: `expected` and `found` are sha256 (or "no file")."""
+
+    def __init__(self, path: Path, expected: str, found: str, command: str) -> None:
+        super().__init__(f"{path} is corrupt: expected sha256 {expected}, found {found}; mend it with: {command}")
+        self.path = path
+        self.expected = expected
+        self.found = found
+        self.command = command
+
+
+class ModelUnusable(ZooError):
+    """A whole file that the runtime cannot run."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} cannot be run: {why}; look at it with: tierwise zoo verify {path.stem}")
+
+
+class BadImage(ZooError):
+    """Bytes that are no photograph, or one that is too large to decode."""
+
+
+class RuntimeMissing(ZooError):
+    """Neither LiteRT nor tflite-runtime can be imported."""
+
+
+class FetchFailed(ZooError):
+    """An archive that cannot be had, or is not what the manifest says."""
+
+
+class Unreachable(FetchFailed):
+    """There is no way to the server at all."""
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"cannot reach {url} ({why}); without internet access: tierwise zoo build")
+
+
+class BuildFailed(ZooError):
+    """TensorFlow cannot be had, or could not build."""
+
+
+class IndexUnusable(ZooError):
+    """The cache cannot be read or written."""
