@@ -1,0 +1,78 @@
+"""`tierwise-agent check`: would this node work? Reads everything that it would read, and changes nothing."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+from broker.errors import TierwiseError
+from configs.loader import load
+from configs.node import NodeConfig, RequesterMode
+from device_agent.agent import pool_of
+from device_agent.images.source import open_source
+from model_zoo.cache import check as check_file
+from model_zoo.cache import installed
+from model_zoo.errors import ModelMissing
+from model_zoo.runtime import interpreter_class
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+def check(file: Path) -> int:
+    """Print what is right on standard output and what is not on standard error; 1 if the node could not work.
+
+    A broker that cannot be reached is no fault of the node: agents keep trying. Raises ConfigError.
+    """
+    config = load(file, NodeConfig)
+    print(f"settings    {file}: {config.node} of site {config.site}, tier {config.tier}")
+    if config.emulate is not None:
+        print("emulated    this node's times are given, not measured")
+    faults = [*_faults_of_models(config), *_faults_of_images(config)]
+    for fault in faults:
+        print(f"tierwise-agent: {fault}", file=sys.stderr)
+    _show_broker(config)
+    return 1 if faults else 0
+
+
+def _faults_of_models(config: NodeConfig) -> list[TierwiseError]:
+    faults: list[TierwiseError] = []
+    directory = pool_of(config).directory
+    try:
+        interpreter_class()
+        present = installed(directory)
+    except TierwiseError as error:
+        return [error]
+    for name in config.models.pool:
+        try:
+            if (model := present.get(name)) is None:
+                raise ModelMissing(name, directory)
+            check_file(model)
+            print(f"model       {name}: {'trained' if model.trained else 'untrained'}, {model.path}")
+        except TierwiseError as error:
+            faults.append(error)
+    return faults
+
+
+def _faults_of_images(config: NodeConfig) -> list[TierwiseError]:
+    if config.requester.mode is RequesterMode.NONE:
+        return []
+    try:
+        source = open_source(config.requester.images)
+        photograph = source.next()
+        source.close()
+    except TierwiseError as error:
+        return [error]
+    print(f"photograph  {photograph.name}: {len(photograph.content)} bytes")
+    return []
+
+
+def _show_broker(config: NodeConfig) -> None:
+    where = (config.broker.host, config.broker.port)
+    try:
+        with socket.create_connection(where, CONNECT_TIMEOUT_S):
+            print(f"broker      {where[0]}:{where[1]} answers")
+    except OSError as error:
+        print(
+            f"broker      {where[0]}:{where[1]} does not answer now ({error.strerror or error}); the agent would wait"
+        )

@@ -1,0 +1,70 @@
+"""When a device asks. Pure: clocks are read by the caller.
+
+PeriodicTicks       whole multiples of the period on the wall clock, the same for every device of a site
+RoundGate           once for each open round, or after a silence
+"""
+
+from __future__ import annotations
+
+import math
+
+
+class PeriodicTicks:
+    """The next whole multiple of `period_s`, each once, however the wall clock jumps."""
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._next: int | None = None
+        self._last: int | None = None
+
+    def wait_s(self, wall_s: float) -> float:
+        """Seconds until the next tick; 0 or less when it is due. Ask again after at most that long."""
+        following = math.floor(wall_s / self._period_s) + 1
+        # More than a period away, or missed by more than one: the clock was set, or the machine slept.
+        if self._next is None or not following - 1 <= self._next <= following + 1:
+            # A clock that is set back by less must not bring the last tick a second time.
+            self._next = following + 1 if following == self._last else following
+        return self._next * self._period_s - wall_s
+
+    def take(self) -> None:
+        """The tick that was due is used; those that a forward jump or a slow request skipped are gone."""
+        self._last, self._next = self._next, None
+
+
+class RoundGate:
+    """One request each time a round opens; after `open_timeout_s` without a word about rounds, one anyway.
+
+    An open round is announced again while nobody has asked. So what is heard while a request is under way may be its
+    own round's echo, and the same number heard after it means that the orchestrator knows nothing of it (the request
+    was lost, or the orchestrator started again): then it is asked again.
+    """
+
+    def __init__(self, open_timeout_s: float, now_s: float) -> None:
+        self._open_timeout_s = open_timeout_s
+        self._heard_s = now_s
+        self._open: int | None = None
+        self._asked: int | None = None
+
+    def heard(self, round_number: int, is_open: bool, now_s: float) -> None:
+        """The orchestrator opened a round, or said how one ended."""
+        self._heard_s = now_s
+        if is_open:
+            self._open = round_number
+        elif self._open == round_number:
+            self._open = None
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until a request is due if nothing more is heard; 0 or less when it is due."""
+        if self._open is not None:
+            return 0.0
+        return self._heard_s + self._open_timeout_s - now_s
+
+    def take(self) -> None:
+        """The request that was due begins."""
+        self._asked = self._open
+
+    def ended(self, now_s: float) -> None:
+        """The request is over."""
+        if self._open == self._asked:
+            self._open = None
+        self._heard_s = max(self._heard_s, now_s)
