@@ -1,0 +1,71 @@
+"""Top-5 accuracy in integer tenths of a point, so that an average is never rounded across the floor.
+
+`sum([89.9] * 6) / 6 < 89.9` in floating point. Here a model has a *deficit* against the most accurate one (d0 to d7
+of Table 4: 0, 17, 50, 157, 10, 29, 67, 171) and N devices at a floor have a *budget* of deficits: N (best - floor).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from broker.errors import TierwiseError
+from broker.vocabulary import ModelName
+from model_zoo.manifest import Manifest
+
+
+def floor_tenths(percent: float) -> int:
+    """A floor in % with at most one decimal, in tenths. Raises TierwiseError."""
+    tenths = round(percent * 10)
+    if abs(percent * 10 - tenths) > 1e-6 or not 0 <= tenths <= 1000:
+        raise TierwiseError(f"an accuracy floor of {percent} is not a percentage with at most one decimal")
+    return tenths
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracies:
+    """What each model's accuracy is, and which model is cheaper to run.
+
+    `tenths`: Top-5 in tenths of a point, in the manifest's order. `cost`: its place from cheapest (0) to dearest, by
+    MACs, then int8 before fp32.
+    """
+
+    tenths: Mapping[ModelName, int]
+    cost: Mapping[ModelName, int]
+
+    @property
+    def best_tenths(self) -> int:
+        """The accuracy of the most accurate model."""
+        return max(self.tenths.values())
+
+    def deficit(self, model: ModelName) -> int:
+        """How many tenths `model` lacks to the best."""
+        return self.best_tenths - self.tenths[model]
+
+    def budget(self, devices: int, floor: int) -> int:
+        """How many tenths `devices` may lack together at a floor in tenths."""
+        return devices * (self.best_tenths - floor)
+
+    def meets(self, models: Iterable[ModelName], floor: int) -> bool:
+        """Whether the average of `models` is at or above the floor in tenths."""
+        tenths = [self.tenths[model] for model in models]
+        return sum(tenths) >= len(tenths) * floor
+
+    def mean_percent(self, models: Iterable[ModelName]) -> float:
+        """The average in %, for people: summed in integers, divided once. Nothing may be compared with it."""
+        tenths = [self.tenths[model] for model in models]
+        return sum(tenths) / (10 * len(tenths)) if tenths else 0.0
+
+    def most_accurate(self, models: Iterable[ModelName]) -> ModelName | None:
+        """The most accurate of `models`, the cheaper of two equals; None of none."""
+        return max(models, key=lambda model: (self.tenths[model], -self.cost[model]), default=None)
+
+
+def accuracies_of(manifest: Manifest) -> Accuracies:
+    """The manifest's Top-5 accuracies and the order of its models by cost."""
+    models = manifest.models
+    by_cost = sorted(models, key=lambda name: (models[name].mmacs, models[name].dtype != "int8", name))
+    return Accuracies(
+        tenths={name: spec.top5_tenths for name, spec in models.items()},
+        cost={name: place for place, name in enumerate(by_cost)},
+    )

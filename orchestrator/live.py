@@ -1,0 +1,230 @@
+"""The live loop: the shell between the pure parts and broker, clock and disk.
+
+It checks who says what, folds it into the registry, hands requests and reports to the conductor and reports to the
+log, and acknowledges what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from broker.client import Endpoint, Inbound, MqttClient
+from broker.clock import Clock, SystemClock
+from broker.errors import MessageTooLarge, NotConnected, Refused, TierwiseError
+from broker.events import event
+from broker.messages import Birth, GoalSet, Heartbeat, Message, Report, ReportAck, Request, State, Telemetry
+from broker.topics import Address, Channel, filter_for
+from broker.vocabulary import NodeId, NodeState, RequestId, Tier
+from configs.orchestrator import OrchestratorConfig
+from model_zoo.manifest import load_manifest
+from orchestrator.accuracy import accuracies_of
+from orchestrator.conductor import Conductor, Doors, SiteParts
+from orchestrator.directory import held
+from orchestrator.finishing import MEMORY_NAME
+from orchestrator.goal import goal_at_start, read_memory
+from orchestrator.log_writer import Listener, LogWriter, ReportRow, Stored, TelemetryRow
+from orchestrator.nodes import Registry
+from orchestrator.policies import Policies
+from orchestrator.response_log import LOG_NAME, last_round
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+MOST_IDS_PER_ACK = 1000  # the wire's bound
+
+M = TypeVar("M", bound=Message)
+
+
+def serve(config: OrchestratorConfig) -> int:
+    """Run the orchestrator until SIGTERM or SIGINT; 0 after a clean end. Raises TierwiseError."""
+    return asyncio.run(_serve(config))
+
+
+async def _serve(config: OrchestratorConfig) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with held(config.files.directory):
+        await Orchestrator(config, SystemClock()).run(stop)
+    return 0
+
+
+class Orchestrator:
+    """One site's Intelligent Orchestrator. Make it inside a running loop, then `run`."""
+
+    def __init__(self, config: OrchestratorConfig, clock: Clock) -> None:
+        """Raises TierwiseError when a file that it depends on cannot be used."""
+        directory = config.files.directory
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._accuracies = accuracies_of(load_manifest())
+        self._registry = Registry(config.liveness.heartbeat_timeout_s)
+        self._policies = Policies(config, self._accuracies)
+        memory = read_memory(directory / MEMORY_NAME)
+        goal = goal_at_start(config.goal, memory)
+        self._policies.agent(goal.policy)  # a checkpoint that is refused is refused before anybody asks
+        listener = Listener(
+            lambda ids: self._in_loop(self._acknowledge, ids), lambda ids: self._in_loop(self._refuse_foreign, ids)
+        )
+        self._log = LogWriter(
+            directory / LOG_NAME, config.site, self._accuracies.tenths, listener, clock, config.files.telemetry_rows
+        )
+        next_round = max(memory.next_round if memory else 1, last_round(self._log.connection) + 1)
+        broker = config.broker
+        endpoint = Endpoint(broker.host, broker.port, broker.keepalive_s)
+        self._client = MqttClient(endpoint, config.site, config.node, "orchestrator", clock=clock)
+        doors = Doors(self._publish, self._log.put, lambda: self._client.connected)
+        parts = SiteParts(self._registry, self._accuracies, self._policies)
+        self._conductor = Conductor(config, parts, goal, next_round, doors, clock)
+        self._stopping = False
+        self._subscribe()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`, then end cleanly. A background task that dies ends it too, with its error."""
+        self._log.start()
+        link = asyncio.create_task(self._client.run(), name="link")
+        finisher = asyncio.create_task(self._conductor.finisher.run(), name="finisher")
+        heartbeat = asyncio.create_task(self._beat(), name="heartbeat")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        tasks: list[asyncio.Task[Any]] = [link, finisher, heartbeat, stopped]
+        event(log, logging.INFO, "orchestrator_started", site=self._config.site, policy=self._conductor.goal.policy)
+        self._conductor.start()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        died = [task for task in tasks if task.done() and task is not stopped]
+        try:
+            await self._end(finisher_lives=not finisher.done())
+        finally:
+            for task in (finisher, heartbeat, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in died:
+            task.result()
+
+    async def _end(self, finisher_lives: bool) -> None:
+        self._stopping = True
+        self._conductor.stop()
+        await asyncio.sleep(0)  # the decisions leave, and their rows go to the log
+        if finisher_lives:
+            await self._conductor.finisher.close()
+        await asyncio.to_thread(self._log.close)
+        await asyncio.sleep(0)  # the acknowledgements of the last rows
+        figures = self._conductor.figures()
+        refused, dropped = dict(self._client.refused), dict(self._log.dropped)
+        event(log, logging.INFO, "orchestrator_stopped", **figures, refused=refused, dropped=dropped)
+        await self._client.stop()
+
+    # -- messages ---------------------------------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        own = self._config.node
+        self._on(Channel.BIRTH, Birth, lambda node, birth, _s: self._registry.on_birth(node, birth))
+        self._on(Channel.STATE, State, self._on_state)
+        self._on(Channel.HEARTBEAT, Heartbeat, self._registry.on_heartbeat)
+        self._on(Channel.TELEMETRY, Telemetry, self._on_telemetry)
+        self._on(Channel.REQUEST, Request, self._on_request)
+        self._on(Channel.REPORT, Report, self._on_report)
+        self._on(Channel.GOAL_SET, GoalSet, self._on_goal_set, own)
+        self._client.on_connect.append(self._on_connect)
+
+    def _on(
+        self, channel: Channel, kind: type[M], handler: Callable[[NodeId, M, float], None], node: NodeId | None = None
+    ) -> None:
+        own_too = channel in (Channel.STATE, Channel.GOAL_SET)
+
+        def take(inbound: Inbound) -> None:
+            sender, body = inbound.address.node, inbound.body
+            if not isinstance(body, kind) or (sender == self._config.node and not own_too):
+                return
+            try:
+                handler(sender, body, inbound.received_s)
+            except Refused as refusal:
+                self._client.refuse(refusal, node=sender, channel=channel)
+
+        self._client.subscribe(filter_for(self._config.site, channel, node), channel, take)
+
+    def _on_connect(self) -> None:
+        if not self._stopping:
+            self._client.publish_state(NodeState.ONLINE)
+            self._publish(self._config.node, Channel.GOAL, self._conductor.goal.message())
+
+    def _on_state(self, node: NodeId, state: State, _received_s: float) -> None:
+        if node != self._config.node:
+            self._registry.on_state(node, state)
+        elif state.session != self._client.session and self._client.connected and not self._stopping:
+            self._client.publish_state(NodeState.ONLINE)  # a late will of an earlier session of ours
+
+    def _on_telemetry(self, node: NodeId, telemetry: Telemetry, _received_s: float) -> None:
+        self._registry.on_telemetry(node, telemetry)
+        known = self._registry.get(node)
+        tier = known.birth.tier if known is not None and known.birth is not None else None
+        self._log.put(TelemetryRow(node, tier, telemetry))
+
+    def _on_request(self, node: NodeId, request: Request, received_s: float) -> None:
+        self._end_device(node)
+        self._conductor.ask(node, RequestId(request.request_id), received_s)
+
+    def _on_report(self, node: NodeId, report: Report, received_s: float) -> None:
+        self._end_device(node)
+        if not self._log.put(ReportRow(node, report)):
+            event(log, logging.ERROR, "report_not_taken", node=node, reason="too many rows wait for the disk")
+            return
+        self._conductor.report(node, report, received_s)
+
+    def _on_goal_set(self, _node: NodeId, wanted: GoalSet, _received_s: float) -> None:
+        goal = self._conductor.goal.changed(wanted, self._accuracies)
+        try:
+            self._policies.agent(goal.policy)
+        except TierwiseError as error:
+            raise Refused("bad_goal", str(error)) from error
+        self._conductor.goal = goal
+        event(log, logging.INFO, "goal", floor=goal.floor_tenths / 10, policy=goal.policy, version=goal.policy_version)
+        self._publish(self._config.node, Channel.GOAL, goal.message())
+        self._conductor.finisher.remember()
+
+    def _end_device(self, node: NodeId) -> None:
+        known = self._registry.get(node)
+        if known is None or known.birth is None:
+            raise Refused("unknown_node", f"{node} has sent no birth")
+        if known.birth.tier is not Tier.END:
+            raise Refused("not_an_end_device", f"{node} is on tier {known.birth.tier}")
+
+    # -- the writer's answers, and what goes out --------------------------------------------------------------
+
+    def _in_loop(self, callback: Callable[[Stored], None], ids: Stored) -> None:
+        self._loop.call_soon_threadsafe(callback, ids)
+
+    def _acknowledge(self, stored: Stored) -> None:
+        by_node: dict[NodeId, list[str]] = defaultdict(list)
+        for node, request_id in stored:
+            by_node[node].append(request_id)
+        for node, ids in by_node.items():
+            for start in range(0, len(ids), MOST_IDS_PER_ACK):
+                self._publish(node, Channel.REPORT_ACK, ReportAck(request_ids=ids[start : start + MOST_IDS_PER_ACK]))
+
+    def _refuse_foreign(self, foreign: Stored) -> None:
+        for node, request_id in foreign:
+            self._client.refuse(Refused("foreign_request", f"{request_id} was decided for another"), node=node)
+
+    def _publish(self, node: NodeId, channel: Channel, body: Message) -> bool:
+        """False when it could not leave; everything here is sent again, asked again, or survived by its receiver."""
+        try:
+            self._client.publish(Address(self._config.site, node, channel), body)
+        except (NotConnected, MessageTooLarge) as error:
+            event(log, logging.WARNING, "not_published", channel=channel, to=node, error=error)
+            return False
+        return True
+
+    async def _beat(self) -> None:
+        sequence = 0
+        while True:
+            self._log.check()
+            if self._client.connected:
+                body = Heartbeat(session=self._client.session, seq=sequence)
+                self._publish(self._config.node, Channel.HEARTBEAT, body)
+                sequence += 1
+            await asyncio.sleep(HEARTBEAT_S)

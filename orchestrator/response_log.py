@@ -1,0 +1,151 @@
+"""The response log: one SQLite file (WAL), the embedded default store and the later outbox.
+
+Tables `response`, `decision` and `telemetry`. `id` grows with every stored row, so a shipper can remember how far it
+came. `time_ns` is the wall clock, assigned once when a row is stored and strictly increasing per node and table even
+when that clock steps back: with the tags it is a point's identity. UNIQUE (node, request_id) drops doubles.
+`response` and `decision` are kept for ever, of `telemetry` the newest rows of a configured number.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from orchestrator.errors import LogRefused
+
+LOG_NAME = "response-log.sqlite3"
+VERSION = 1  # of the schema, in `user_version`
+APPLICATION = 0x54574C47  # "TWLG", in `application_id`
+
+SCHEMA = """
+CREATE TABLE response (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ns INTEGER NOT NULL,
+    site TEXT NOT NULL,
+    node TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    round INTEGER,                       -- NULL: the device was never told one
+    policy TEXT NOT NULL,                -- 'none': it ran without a decision; 'unknown': that is lost
+    policy_version INTEGER,
+    explored INTEGER NOT NULL,
+    floor_tenths INTEGER,                -- Top-5, tenths of a point
+    outcome TEXT NOT NULL,
+    tier TEXT NOT NULL,                  -- what was really done, with model and serving_node
+    model TEXT NOT NULL,
+    serving_node TEXT NOT NULL,
+    accuracy_tenths INTEGER,             -- of that model; NULL: not in the manifest
+    response_ms REAL NOT NULL,
+    decide_ms REAL NOT NULL,
+    encode_ms REAL NOT NULL,
+    uplink_ms REAL NOT NULL,
+    queue_ms REAL NOT NULL,
+    compute_ms REAL NOT NULL,
+    downlink_ms REAL NOT NULL,
+    label TEXT,
+    trained INTEGER NOT NULL,
+    emulated INTEGER NOT NULL,
+    reason TEXT,
+    UNIQUE (node, request_id),
+    UNIQUE (node, time_ns)
+);
+CREATE TABLE decision (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ns INTEGER NOT NULL,
+    site TEXT NOT NULL,
+    node TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    policy TEXT NOT NULL,
+    policy_version INTEGER NOT NULL,
+    explored INTEGER NOT NULL,
+    floor_tenths INTEGER NOT NULL,
+    tier TEXT NOT NULL,
+    model TEXT NOT NULL,
+    serving_node TEXT NOT NULL,
+    fallback_model TEXT NOT NULL,
+    deadline_ms REAL NOT NULL,
+    UNIQUE (request_id, node),           -- in this order: a report asks whose request it was
+    UNIQUE (node, time_ns)
+);
+CREATE TABLE telemetry (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ns INTEGER NOT NULL,
+    site TEXT NOT NULL,
+    node TEXT NOT NULL,
+    tier TEXT,                           -- NULL: heard before its birth
+    seq INTEGER NOT NULL,
+    cpu_percent REAL NOT NULL,
+    memory_percent REAL NOT NULL,
+    link TEXT NOT NULL,
+    rtt_ms REAL,
+    uplink_mbit_s REAL,
+    queue_length INTEGER NOT NULL,
+    overruns INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    emulated INTEGER NOT NULL,
+    UNIQUE (node, time_ns)
+);
+"""
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open or make the log; its connection may go to one other thread. Raises LogRefused."""
+    try:
+        connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise LogRefused(f"cannot open the response log {path}: {error}") from error
+    try:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            _make(connection)
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error as error:
+        connection.close()
+        raise LogRefused(f"{path} cannot be used as response log: {error}; move it away to begin another") from error
+    except LogRefused:
+        connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open an existing log for reports, also while the orchestrator writes it. Raises LogRefused."""
+    if not path.exists():
+        raise LogRefused(f"there is no response log {path}; an orchestrator makes it in its files.directory")
+    connection = None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+        _check(connection, path)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise LogRefused(f"cannot read the response log {path}: {error}") from error
+    except LogRefused:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    pragmas = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+    connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {pragmas} COMMIT;")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION:
+        raise LogRefused(f"{path} is a database, but no response log; name another file")
+    if version != VERSION:
+        raise LogRefused(
+            f"{path} is a response log of schema version {version}, this Tierwise reads version {VERSION}; "
+            "move it away to begin another, or use the Tierwise that wrote it"
+        )
+
+
+def last_round(connection: sqlite3.Connection) -> int:
+    """The highest round number of the newest decisions, 0 when there are none."""
+    newest = "SELECT max(round) FROM (SELECT round FROM decision ORDER BY id DESC LIMIT 10000)"
+    return connection.execute(newest).fetchone()[0] or 0

@@ -1,0 +1,192 @@
+"""The round book: which request belongs to which round, when a round is decided, and when it is complete.
+
+Pure: no I/O, the time is passed in. A round is *collecting*, then *running* (decided, waiting for reports), then gone
+from the book. Every accepted request is in exactly one round and every round is decided exactly once. Rounds may
+overlap: a request that comes while others run starts the next collection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Set
+from dataclasses import dataclass, field
+from itertools import islice
+
+from broker.errors import Refused
+from broker.messages import Report
+from broker.vocabulary import NodeId, RequestId
+
+GRACE_S = 0.5  # for a report that says "fell back at the deadline"
+MISSES_BEFORE_UNEXPECTED = 3
+MOST_COLLECTING = 8  # a device that asks faster than rounds are decided cannot fill the memory
+REMEMBERED_REQUESTS = 20_000
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request of one device in its round, and its report once that is there."""
+
+    device: NodeId
+    request_id: RequestId
+    report: Report | None = None
+
+
+@dataclass(slots=True)
+class RoundEntry:
+    """One round. `outstanding` reports are waited for; `decided_s` is None while it is being collected."""
+
+    number: int
+    first_asked_s: float
+    asked: dict[NodeId, Asked] = field(default_factory=dict)
+    outstanding: int = 0
+    decided_s: float | None = None
+
+
+class RoundBook:
+    """Collects requests into rounds. Times are monotonic seconds. Mutable; its calls are the only way to change it."""
+
+    def __init__(self, next_number: int, window_s: float, deadline_s: float) -> None:
+        self._next_number = next_number
+        self._window_s = window_s
+        self._deadline_s = deadline_s
+        self._collecting: deque[RoundEntry] = deque()
+        self._running: dict[int, RoundEntry] = {}  # in the order in which they were decided, hence of their deadlines
+        self._all_reported: list[RoundEntry] = []
+        self._round_of: dict[RequestId, RoundEntry] = {}
+        self._waiting_for: Counter[NodeId] = Counter()
+        self._missed: Counter[NodeId] = Counter()
+        self._remembered: deque[RequestId] = deque()
+        self._known: set[RequestId] = set()
+        self._expected_last: NodeId | None = None
+
+    @property
+    def collecting_number(self) -> int:
+        """The number of the round that the next request joins or starts."""
+        return self._collecting[0].number if self._collecting else self._next_number
+
+    @property
+    def next_number(self) -> int:
+        """The lowest number that no round has had yet."""
+        return self._next_number
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether any request is undecided, or decided and its round incomplete."""
+        return bool(self._collecting or self._running)
+
+    def ask(self, device: NodeId, request_id: RequestId, now_s: float) -> int:
+        """Take a request into the first collection that lacks its device; returns the round's number.
+
+        Raises Refused: `duplicate` (the id was taken before), `too_many_requests` (its device is in every collection).
+        """
+        if request_id in self._known or request_id in self._round_of:
+            raise Refused("duplicate", f"request {request_id} of {device} was taken before")
+        entry = next((entry for entry in self._collecting if device not in entry.asked), None)
+        if entry is None:
+            if len(self._collecting) >= MOST_COLLECTING:
+                raise Refused("too_many_requests", f"{device} has {MOST_COLLECTING} requests undecided")
+            entry = RoundEntry(self._next_number, now_s)
+            self._next_number += 1
+            self._collecting.append(entry)
+        entry.asked[device] = Asked(device, request_id)
+        entry.outstanding += 1
+        self._remember(request_id)
+        self._round_of[request_id] = entry
+        self._waiting_for[device] += 1
+        del self._missed[device]
+        return entry.number
+
+    def due(self, online: Set[NodeId], now_s: float) -> list[RoundEntry]:
+        """Close and return, oldest first, each round that has to be decided now.
+
+        That is when every expected device has asked, or `window_s` after the round's first request. Expected: online,
+        with no request in flight, and not one that missed the last three rounds.
+        """
+        closed = []
+        while self._collecting:
+            entry = self._collecting[0]
+            window_ends_s = entry.first_asked_s + self._window_s
+            if self._somebody_is_expected(online, entry):
+                if now_s < window_ends_s:
+                    break
+                self._missed.update(device for device in online if self._is_expected(device, entry))
+            closed.append(self._close_oldest(now_s))
+        return closed
+
+    def close_all(self, now_s: float) -> list[RoundEntry]:
+        """Close every collection, expected devices or not: the orchestrator stops."""
+        closed = []
+        while self._collecting:
+            closed.append(self._close_oldest(now_s))
+        return closed
+
+    def report(self, device: NodeId, report: Report) -> bool:
+        """Take a report into its round. False: not one that a round in the book still waits for from this device."""
+        entry = self._round_of.get(RequestId(report.request_id))
+        asked = entry.asked.get(device) if entry is not None else None
+        if entry is None or asked is None or asked.request_id != report.request_id or asked.report is not None:
+            return False
+        asked.report = report
+        entry.outstanding -= 1
+        if entry.outstanding == 0 and entry.decided_s is not None:
+            self._all_reported.append(entry)
+        self._no_longer_waits_for(device)
+        return True
+
+    def complete(self, now_s: float) -> list[RoundEntry]:
+        """Remove and return each running round of which all reports are in, or whose deadline has passed."""
+        ended, self._all_reported = self._all_reported, []
+        for entry in self._running.values():
+            if now_s < self._ends_s(entry):
+                break
+            if entry.outstanding:
+                ended.append(entry)
+        for entry in ended:
+            del self._running[entry.number]
+            for asked in entry.asked.values():
+                del self._round_of[asked.request_id]
+                if asked.report is None:
+                    self._no_longer_waits_for(asked.device)
+        return ended
+
+    def next_event_s(self) -> float | None:
+        """When, by time alone, a round is due or complete; None when nothing is in flight."""
+        times_s = [entry.first_asked_s + self._window_s for entry in islice(self._collecting, 1)]
+        times_s += [self._ends_s(entry) for entry in islice(self._running.values(), 1)]
+        return min(times_s, default=None)
+
+    def _ends_s(self, entry: RoundEntry) -> float:
+        return (entry.decided_s or 0.0) + self._deadline_s + GRACE_S
+
+    def _close_oldest(self, now_s: float) -> RoundEntry:
+        entry = self._collecting.popleft()
+        entry.decided_s = now_s
+        self._running[entry.number] = entry
+        if entry.outstanding == 0:
+            self._all_reported.append(entry)
+        return entry
+
+    def _is_expected(self, device: NodeId, entry: RoundEntry) -> bool:
+        return (
+            device not in entry.asked
+            and self._waiting_for[device] == 0
+            and self._missed[device] < MISSES_BEFORE_UNEXPECTED
+        )
+
+    def _somebody_is_expected(self, online: Set[NodeId], entry: RoundEntry) -> bool:
+        # The device that was waited for last is asked about first, so a round of N devices is not scanned N times.
+        last = self._expected_last
+        if last is None or last not in online or not self._is_expected(last, entry):
+            last = self._expected_last = next((device for device in online if self._is_expected(device, entry)), None)
+        return last is not None
+
+    def _no_longer_waits_for(self, device: NodeId) -> None:
+        self._waiting_for[device] -= 1
+        if self._waiting_for[device] <= 0:
+            del self._waiting_for[device]
+
+    def _remember(self, request_id: RequestId) -> None:
+        self._known.add(request_id)
+        self._remembered.append(request_id)
+        if len(self._remembered) > REMEMBERED_REQUESTS:
+            self._known.discard(self._remembered.popleft())

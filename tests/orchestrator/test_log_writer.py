@@ -1,0 +1,279 @@
+"""The response log: stored before acknowledged, once, in strictly increasing time."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from logging.handlers import QueueHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.clock import ManualClock
+from broker.messages import Decision, Report, Stages, Telemetry
+from broker.vocabulary import Link, NodeId, Outcome, RequestId, SiteId, Tier
+from orchestrator.accuracy import Accuracies
+from orchestrator.errors import LogRefused
+from orchestrator.log_writer import DecisionRow, Listener, LogWriter, ReportRow, TelemetryRow
+from orchestrator.response_log import VERSION, last_round, open_for_reading, open_for_writing
+
+S1, S2 = NodeId("s1"), NodeId("s2")
+PATIENCE_S = 15
+
+
+@dataclass
+class Ears:
+    """What the writer told."""
+
+    stored: queue.Queue[tuple[NodeId, RequestId]] = field(default_factory=queue.Queue)
+    foreign: queue.Queue[tuple[NodeId, RequestId]] = field(default_factory=queue.Queue)
+
+    def listener(self) -> Listener:
+        def into(to: queue.Queue[Any], ids: list[Any]) -> None:
+            for one in ids:
+                to.put(one)
+
+        return Listener(lambda ids: into(self.stored, ids), lambda ids: into(self.foreign, ids))
+
+    def wait_stored(self, count: int) -> list[tuple[NodeId, RequestId]]:
+        return [self.stored.get(timeout=PATIENCE_S) for _ in range(count)]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def ears() -> Ears:
+    return Ears()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.sqlite3"
+
+
+@pytest.fixture
+def writer(path: Path, accuracies: Accuracies, ears: Ears, clock: ManualClock) -> Iterator[LogWriter]:
+    writer = LogWriter(path, SiteId("home"), accuracies.tenths, ears.listener(), clock, telemetry_rows=1000)
+    writer.start()
+    yield writer
+    if writer._thread.is_alive():
+        writer.close()
+
+
+@pytest.fixture
+def events() -> Iterator[queue.SimpleQueue[logging.LogRecord]]:
+    """What the writer logs, to wait for."""
+    heard: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = QueueHandler(heard)
+    logger = logging.getLogger("orchestrator.log_writer")
+    logger.addHandler(handler)
+    yield heard
+    logger.removeHandler(handler)
+
+
+def _decision(request_id: str, round_: int = 3) -> Decision:
+    return Decision(
+        request_id=request_id, round=round_, tier=Tier.EDGE, model="d0", serving_node="edge", fallback_model="d4",
+        deadline_ms=5000.0, policy="q_learning", policy_version=2, explored=True,
+    )  # fmt: skip
+
+
+def _report(request_id: str, decided: bool = True, **changed: Any) -> Report:
+    told = {
+        "request_id": request_id, "outcome": Outcome.DONE, "decided": decided, "tier": Tier.EDGE, "model": "d0",
+        "serving_node": "edge", "response_ms": 363.5, "stages": Stages(decide_ms=1.5, compute_ms=360.0),
+        "label": "tabby", "trained": True, **changed,
+    }  # fmt: skip
+    return Report(**told)
+
+
+def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
+
+
+def test_a_report_becomes_one_row_with_its_decisions_context(writer: LogWriter, path: Path, ears: Ears) -> None:
+    """Round, policy, version and floor come from the decision, the rest from the report."""
+    writer.put(DecisionRow(S1, 890, _decision("request-1")))
+    writer.put(ReportRow(S1, _report("request-1")))
+    assert [(S1, "request-1")] == ears.wait_stored(1)
+    writer.close()
+    columns = "node, request_id, round, policy, policy_version, explored, floor_tenths, accuracy_tenths, response_ms"
+
+    assert [("s1", "request-1", 3, "q_learning", 2, 1, 890, 899, 363.5)] == _rows(
+        path, f"SELECT {columns} FROM response"
+    )
+
+
+def test_a_double_is_dropped_and_acknowledged_again(writer: LogWriter, path: Path, ears: Ears) -> None:
+    """The device has not heard the first acknowledgement."""
+    writer.put(DecisionRow(S1, 890, _decision("request-1")))
+    writer.put(ReportRow(S1, _report("request-1")))
+    ears.wait_stored(1)
+    writer.put(ReportRow(S1, _report("request-1", response_ms=1.0)))
+    assert [(S1, "request-1")] == ears.wait_stored(1)
+    writer.close()
+
+    assert [(363.5,)] == _rows(path, "SELECT response_ms FROM response")
+
+
+def test_a_report_of_another_devices_request_is_not_stored(writer: LogWriter, path: Path, ears: Ears) -> None:
+    """It is told as foreign and not acknowledged."""
+    writer.put(DecisionRow(S1, 890, _decision("request-1")))
+    writer.put(ReportRow(S2, _report("request-1")))
+    told = ears.foreign.get(timeout=PATIENCE_S)
+    writer.close()
+
+    assert (S2, "request-1") == told
+    assert ([], True) == (_rows(path, "SELECT * FROM response"), ears.stored.empty())
+
+
+def test_a_report_whose_decision_was_lost_is_stored_under_policy_unknown(
+    writer: LogWriter, path: Path, ears: Ears
+) -> None:
+    """A process that was killed before it committed the decision costs the round number, not the response."""
+    writer.put(ReportRow(S1, _report("request-x")))
+    assert [(S1, "request-x")] == ears.wait_stored(1)
+    writer.close()
+
+    assert [("request-x", "unknown", None)] == _rows(path, "SELECT request_id, policy, round FROM response")
+
+
+def test_a_report_without_a_decision_is_stored_under_policy_none(writer: LogWriter, path: Path, ears: Ears) -> None:
+    """The device heard nothing in time and ran by itself; if a decision came late its round is known."""
+    writer.put(DecisionRow(S1, 890, _decision("request-1")))
+    writer.put(ReportRow(S1, _report("request-1", decided=False)))
+    writer.put(ReportRow(S2, _report("request-2", decided=False)))
+    ears.wait_stored(2)
+    writer.close()
+
+    assert [("none", 3, 0), ("none", None, 0)] == _rows(
+        path, "SELECT policy, round, explored FROM response ORDER BY id"
+    )
+
+
+def test_decisions_of_a_former_process_still_count(
+    writer: LogWriter, path: Path, ears: Ears, accuracies: Accuracies, clock: ManualClock
+) -> None:
+    """A report that comes after a restart finds the decision in the file."""
+    writer.put(DecisionRow(S1, 890, _decision("request-1", round_=41)))
+    writer.close()
+    again = LogWriter(path, SiteId("home"), accuracies.tenths, ears.listener(), clock)
+    assert 41 == last_round(again.connection)
+    again.start()
+    again.put(ReportRow(S1, _report("request-1")))
+    ears.wait_stored(1)
+    again.close()
+
+    assert [(41,)] == _rows(path, "SELECT round FROM response")
+
+
+def test_time_strictly_increases_per_node_though_the_clock_steps_back(
+    writer: LogWriter, path: Path, ears: Ears, clock: ManualClock, accuracies: Accuracies
+) -> None:
+    """Also across a restart; another node's series is its own."""
+    for place in range(3):
+        writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
+        ears.wait_stored(1)
+        clock.step_wall(-3600)
+    writer.close()
+    again = LogWriter(path, SiteId("home"), accuracies.tenths, ears.listener(), clock)
+    again.start()
+    again.put(ReportRow(S1, _report("request-3", decided=False)))
+    again.put(ReportRow(S2, _report("request-4", decided=False)))
+    ears.wait_stored(2)
+    again.close()
+    times = [ns for (ns,) in _rows(path, "SELECT time_ns FROM response WHERE node='s1' ORDER BY id")]
+
+    assert [times[0], times[0] + 1, times[0] + 2, times[0] + 3] == times
+    assert [(int(clock.wall() * 1e9),)] == _rows(path, "SELECT time_ns FROM response WHERE node='s2'")
+
+
+def test_a_locked_database_is_tried_again_and_nothing_acknowledged_before(
+    writer: LogWriter, path: Path, ears: Ears, events: queue.SimpleQueue[logging.LogRecord]
+) -> None:
+    """The report is stored once the lock is gone."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        writer.put(ReportRow(S1, _report("request-1", decided=False)))
+        _wait_for(events, "log_not_stored")
+        assert ears.stored.empty()
+        holder.execute("ROLLBACK")
+    assert [(S1, "request-1")] == ears.wait_stored(1)
+    writer.close()
+
+    assert [("request-1",)] == _rows(path, "SELECT request_id FROM response")
+
+
+def test_a_full_disk_is_survived(
+    writer: LogWriter, path: Path, ears: Ears, events: queue.SimpleQueue[logging.LogRecord]
+) -> None:
+    """SQLite's own limit on pages stands in for the disk: refused, an event, and stored when there is room."""
+    writer.put(ReportRow(S1, _report("request-0", decided=False)))
+    ears.wait_stored(1)
+    (pages,) = writer.connection.execute("PRAGMA page_count").fetchone()
+    writer.connection.execute(f"PRAGMA max_page_count = {pages}")
+    many = 500
+    for place in range(1, many):
+        writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
+    _wait_for(events, "database or disk is full")
+    writer.connection.execute("PRAGMA max_page_count = 1000000")
+    ears.wait_stored(many - 1)
+    writer.close()
+
+    assert [(many,)] == _rows(path, "SELECT count(*) FROM response")
+
+
+def _wait_for(events: queue.SimpleQueue[logging.LogRecord], text: str) -> None:
+    while text not in events.get(timeout=PATIENCE_S).getMessage():
+        pass
+
+
+def test_telemetry_beyond_the_limit_is_dropped_oldest_first(writer: LogWriter, path: Path) -> None:
+    """Of 2,500 messages at a limit of 1,000, the newest thousand stay."""
+    for seq in range(2500):
+        told = Telemetry(seq=seq, cpu_percent=1.0, memory_percent=2.0, link=Link.WEAK)
+        writer.put(TelemetryRow(S1, Tier.END, told))
+    writer.close()
+
+    assert [(1000, 1500, 2499)] == _rows(path, "SELECT count(*), min(seq), max(seq) FROM telemetry")
+
+
+def test_a_log_of_another_version_is_refused(path: Path) -> None:
+    """For writing and for reading, with both versions named."""
+    connection = open_for_writing(path)
+    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    connection.close()
+    for opening in (open_for_writing, open_for_reading):
+        with pytest.raises(LogRefused, match=f"schema version {VERSION + 1}, this Tierwise reads version {VERSION}"):
+            opening(path)
+
+
+def test_a_foreign_database_is_refused_and_left_alone(path: Path) -> None:
+    """Somebody else's tables."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE mine (x)")
+    with pytest.raises(LogRefused, match="no response log"):
+        open_for_writing(path)
+
+    assert [("mine",)] == _rows(path, "SELECT name FROM sqlite_master")
+
+
+def test_what_is_no_database_is_refused(path: Path, tmp_path: Path) -> None:
+    """A text file, a folder, nothing at all."""
+    path.write_text("not a database, but long enough to look at its header " * 20)
+    for opening in (open_for_writing, open_for_reading):
+        with pytest.raises(LogRefused):
+            opening(path)
+        with pytest.raises(LogRefused):
+            opening(tmp_path)
+    with pytest.raises(LogRefused, match="no response log"):
+        open_for_reading(tmp_path / "missing.sqlite3")

@@ -1,0 +1,101 @@
+"""Who is online: birth, matching state, recent heartbeat."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.errors import Refused
+from broker.messages import Birth, Heartbeat, State
+from broker.vocabulary import NodeId, NodeState, Tier
+from orchestrator.nodes import Registry
+
+S1 = NodeId("s1")
+
+
+def _birth(session: int, tier: Tier = Tier.END) -> Birth:
+    return Birth(session=session, tier=tier, agent_version="1", vcpus=1, models={})
+
+
+def _joined(registry: Registry, node: NodeId, session: int, now_s: float, tier: Tier = Tier.END) -> None:
+    registry.on_birth(node, _birth(session, tier))
+    registry.on_state(node, State(session=session, state=NodeState.ONLINE))
+    registry.on_heartbeat(node, Heartbeat(session=session, seq=0), now_s)
+
+
+def test_a_node_is_online_after_birth_state_and_heartbeat_of_one_session() -> None:
+    """None of the three alone is enough, in whatever order they come."""
+    registry = Registry(3.0)
+    registry.on_heartbeat(S1, Heartbeat(session=5, seq=0), 10.0)
+    assert frozenset() == registry.online_devices(10.0)
+    registry.on_state(S1, State(session=5, state=NodeState.ONLINE))
+    assert frozenset() == registry.online_devices(10.0)
+    registry.on_birth(S1, _birth(5))
+    assert frozenset({S1}) == registry.online_devices(10.0)
+
+
+def test_a_silent_node_is_gone_after_the_timeout() -> None:
+    """Up to the timeout it is online, from then on not, and with a heartbeat it is back."""
+    registry = Registry(3.0)
+    _joined(registry, S1, 5, 10.0)
+    assert frozenset({S1}) == registry.online_devices(12.9)
+    assert frozenset() == registry.online_devices(13.0)
+    registry.on_heartbeat(S1, Heartbeat(session=5, seq=1), 14.0)
+    assert frozenset({S1}) == registry.online_devices(14.0)
+
+
+def test_a_late_will_of_an_old_session_does_not_end_a_live_node() -> None:
+    """It is not of the session of the latest birth: refused, and the node stays online."""
+    registry = Registry(3.0)
+    _joined(registry, S1, 6, 10.0)
+    with pytest.raises(Refused, match="other_session"):
+        registry.on_state(S1, State(session=5, state=NodeState.OFFLINE))
+    assert frozenset({S1}) == registry.online_devices(11.0)
+
+
+def test_a_node_whose_clock_went_back_joins_again() -> None:
+    """A board without a battery clock reboots in the past: sessions are compared for equality, not by size."""
+    registry = Registry(3.0)
+    _joined(registry, S1, 6, 10.0)
+    _joined(registry, S1, 5, 10.5)
+    assert frozenset({S1}) == registry.online_devices(10.5)
+
+
+def test_a_state_that_comes_before_its_birth_counts_once_the_birth_is_there() -> None:
+    """Retained messages of a new session may arrive in any order."""
+    registry = Registry(3.0)
+    _joined(registry, S1, 6, 10.0)
+    with pytest.raises(Refused, match="other_session"):
+        registry.on_state(S1, State(session=7, state=NodeState.ONLINE))
+    registry.on_birth(S1, _birth(7))
+    registry.on_heartbeat(S1, Heartbeat(session=7, seq=0), 10.5)
+    assert frozenset({S1}) == registry.online_devices(10.5)
+
+
+@pytest.mark.parametrize("state", [NodeState.STOPPED, NodeState.OFFLINE])
+def test_a_node_that_says_it_left_is_gone_at_once(state: NodeState) -> None:
+    """Its recent heartbeat does not matter then."""
+    registry = Registry(3.0)
+    _joined(registry, S1, 6, 10.0)
+    assert frozenset({S1}) == registry.online_devices(10.1)
+    registry.on_state(S1, State(session=6, state=state))
+    assert frozenset() == registry.online_devices(10.1)
+
+
+def test_a_heartbeat_of_another_session_does_not_keep_a_node_online() -> None:
+    """Session 7 beats, but nothing was born in it."""
+    registry = Registry(3.0)
+    _joined(registry, S1, 6, 10.0)
+    assert frozenset({S1}) == registry.online_devices(10.0)
+    registry.on_heartbeat(S1, Heartbeat(session=7, seq=0), 10.5)
+    assert frozenset() == registry.online_devices(10.5)
+
+
+def test_the_first_online_node_by_id_serves_a_tier() -> None:
+    """edge-a serves while it is there, then edge-b, then nobody."""
+    registry = Registry(3.0)
+    _joined(registry, NodeId("edge-b"), 1, 12.0, Tier.EDGE)
+    _joined(registry, NodeId("edge-a"), 1, 10.0, Tier.EDGE)
+    serving = [registry.serving(Tier.EDGE, now_s) for now_s in (12.5, 13.5, 15.5)]
+
+    assert ["edge-a", "edge-b", None] == [node.node if node else None for node in serving]
+    assert frozenset() == registry.online_devices(12.5)

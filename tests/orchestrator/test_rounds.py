@@ -1,0 +1,229 @@
+"""The round book: every request in exactly one round, every round decided once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from broker.errors import Refused
+from broker.messages import Report, Stages
+from broker.vocabulary import ModelName, NodeId, Outcome, RequestId, Tier
+from orchestrator.rounds import GRACE_S, MOST_COLLECTING, RoundBook
+
+WINDOW_S, DEADLINE_S = 0.2, 5.0
+S1, S2, S3 = (NodeId(f"s{place}") for place in (1, 2, 3))
+
+
+def _report(request_id: str) -> Report:
+    return Report(
+        request_id=request_id, outcome=Outcome.DONE, decided=True, tier=Tier.END, model=ModelName("d0"),
+        serving_node="s1", response_ms=1.0, stages=Stages(),
+    )  # fmt: skip
+
+
+def _book(next_number: int = 1) -> RoundBook:
+    return RoundBook(next_number, WINDOW_S, DEADLINE_S)
+
+
+def test_a_round_is_due_when_all_expected_devices_have_asked() -> None:
+    """Not before the last of the online devices, and at once with it."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    assert [] == book.due({S1, S2}, 0.01)
+    book.ask(S2, RequestId("r2"), 0.02)
+    (round_,) = book.due({S1, S2}, 0.02)
+
+    assert {S1: "r1", S2: "r2"} == {device: asked.request_id for device, asked in round_.asked.items()}
+    assert [] == book.due({S1, S2}, 1.0)
+
+
+def test_a_round_is_due_when_its_window_ends() -> None:
+    """Who has not asked by then is not in it."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    assert [] == book.due({S1, S2}, 0.199)
+    assert [[S1]] == [list(round_.asked) for round_ in book.due({S1, S2}, 0.2)]
+
+
+def test_a_device_that_missed_three_rounds_is_not_waited_for_until_it_asks() -> None:
+    """The fourth round closes without it; once it asks it is expected again."""
+    book = _book()
+    for number in range(3):
+        book.ask(S1, RequestId(f"r{number}"), float(number))
+        assert [] == book.due({S1, S2}, float(number))
+        assert 1 == len(book.due({S1, S2}, number + WINDOW_S))
+        book.report(S1, _report(f"r{number}"))
+    book.ask(S1, RequestId("r3"), 10.0)
+    assert 1 == len(book.due({S1, S2}, 10.0))
+    book.report(S1, _report("r3"))
+    book.ask(S2, RequestId("r4"), 11.0)
+    assert [] == book.due({S1, S2}, 11.0)
+
+
+def test_a_request_while_another_round_runs_starts_the_next_one() -> None:
+    """Rounds overlap: s1's next request is decided while s2's report of round 1 is still missing."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    book.ask(S2, RequestId("r2"), 0.0)
+    book.due({S1, S2}, 0.0)
+    book.report(S1, _report("r1"))
+    assert 2 == book.ask(S1, RequestId("r3"), 0.5)
+
+    assert [2] == [round_.number for round_ in book.due({S1, S2}, 0.5)]
+    assert [] == book.complete(0.5)
+
+
+def test_a_round_is_complete_with_its_last_report() -> None:
+    """And with nothing less before the deadline."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    book.ask(S2, RequestId("r2"), 0.0)
+    book.due({S1, S2}, 0.0)
+    assert book.report(S1, _report("r1"))
+    assert [] == book.complete(1.0)
+    assert book.report(S2, _report("r2"))
+
+    assert [1] == [round_.number for round_ in book.complete(1.0)]
+    assert not book.in_flight
+
+
+def test_a_round_is_complete_at_its_deadline_with_reports_missing() -> None:
+    """A silent device holds a round for deadline and grace, then no longer."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    book.due({S1}, 1.0)
+    ends_s = 1.0 + DEADLINE_S + GRACE_S
+    assert ends_s == book.next_event_s()
+    assert [] == book.complete(ends_s - 0.01)
+
+    assert [None] == [round_.asked[S1].report for round_ in book.complete(ends_s)]
+    assert not book.report(S1, _report("r1"))
+
+
+def test_a_report_of_another_devices_request_is_not_taken() -> None:
+    """s2 cannot end s1's part of a round."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    book.due({S1}, 0.0)
+
+    assert not book.report(S2, _report("r1"))
+    assert not book.report(S1, _report("r-never"))
+    assert [] == book.complete(1.0)
+
+
+def test_a_request_id_is_taken_once() -> None:
+    """Also after its round is complete."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    with pytest.raises(Refused, match="duplicate"):
+        book.ask(S1, RequestId("r1"), 0.0)
+    book.due({S1}, 0.0)
+    book.report(S1, _report("r1"))
+    book.complete(0.0)
+    with pytest.raises(Refused, match="duplicate"):
+        book.ask(S2, RequestId("r1"), 1.0)
+
+
+def test_a_device_that_floods_fills_a_bounded_number_of_rounds() -> None:
+    """Its requests go into successive collections, and then are refused."""
+    book = _book()
+    numbers = [book.ask(S1, RequestId(f"r{place}"), 0.0) for place in range(MOST_COLLECTING)]
+    with pytest.raises(Refused, match="too_many_requests"):
+        book.ask(S1, RequestId("r-more"), 0.0)
+
+    assert list(range(1, MOST_COLLECTING + 1)) == numbers
+    assert 1 == book.ask(S2, RequestId("r-other"), 0.0)
+
+
+def test_a_device_that_reports_before_the_decision_does_not_hold_the_round() -> None:
+    """It gave up waiting and ran by itself; it is in the round and not expected again."""
+    book = _book()
+    book.ask(S1, RequestId("r1"), 0.0)
+    assert [] == book.due({S1, S2}, 0.0)
+    assert book.report(S1, _report("r1"))
+    book.ask(S2, RequestId("r2"), 0.1)
+    assert [1] == [round_.number for round_ in book.due({S1, S2}, 0.1)]
+    book.report(S2, _report("r2"))
+
+    assert [1] == [round_.number for round_ in book.complete(0.1)]
+
+
+class Book(RuleBasedStateMachine):
+    """Devices ask, report, come and go in any order while time passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.book = _book()
+        self.now_s = 0.0
+        self.online: set[NodeId] = {S1, S2, S3}
+        self.taken: dict[RequestId, NodeId] = {}
+        self.decided: dict[RequestId, int] = {}
+        self.completed: dict[RequestId, int] = {}
+        self.last_number = 0
+
+    @rule(device=st.sampled_from([S1, S2, S3]))
+    def ask(self, device: NodeId) -> None:
+        request_id = RequestId(f"r{len(self.taken)}")
+        try:
+            self.book.ask(device, request_id, self.now_s)
+        except Refused as refusal:
+            assert "too_many_requests" == refusal.reason
+        else:
+            self.taken[request_id] = device
+        self.decide()
+
+    @rule(place=st.integers(0, 100))
+    def report(self, place: int) -> None:
+        if self.taken:
+            request_id = list(self.taken)[place % len(self.taken)]
+            waits = request_id not in self.completed
+            took = self.book.report(self.taken[request_id], _report(request_id))
+            assert waits or not took
+        self.complete()
+
+    @rule(seconds=st.sampled_from([0.0, 0.05, WINDOW_S, 1.0, DEADLINE_S + GRACE_S]))
+    def time_passes(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.decide()
+        self.complete()
+
+    @rule(device=st.sampled_from([S1, S2, S3]))
+    def comes_or_goes(self, device: NodeId) -> None:
+        self.online ^= {device}
+        self.decide()
+
+    def decide(self) -> None:
+        for round_ in self.book.due(frozenset(self.online), self.now_s):
+            assert round_.number > self.last_number
+            self.last_number = round_.number
+            for device, asked in round_.asked.items():
+                assert asked.request_id not in self.decided
+                assert device == self.taken[asked.request_id]
+                self.decided[asked.request_id] = round_.number
+
+    def complete(self) -> None:
+        for round_ in self.book.complete(self.now_s):
+            for asked in round_.asked.values():
+                assert asked.request_id not in self.completed
+                assert round_.number == self.decided[asked.request_id]
+                self.completed[asked.request_id] = round_.number
+
+    @invariant()
+    def in_flight_while_anything_is_open(self) -> None:
+        assert self.book.in_flight == (len(self.completed) < len(self.taken))
+
+    def teardown(self) -> None:
+        """After enough time every request is decided once and its round complete."""
+        for _ in range(MOST_COLLECTING + 1):
+            self.now_s += WINDOW_S
+            self.decide()
+        self.now_s += DEADLINE_S + GRACE_S
+        self.complete()
+        assert set(self.taken) == set(self.decided) == set(self.completed)
+        assert self.book.next_event_s() is None
+
+
+TestBook = Book.TestCase
+TestBook.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
