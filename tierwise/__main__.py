@@ -1,0 +1,76 @@
+"""The `tierwise` command. Its subcommands load lazily: `tierwise --help` imports none of them.
+
+Exit codes: 0 done; 1 failed, with one line that says why; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import version
+
+from broker.errors import TierwiseError
+
+COMMANDS = {
+    "demo": "Run a whole site on this machine and watch it decide and learn.",
+    "broker": "Start the Mosquitto of a site.",
+    "orchestrator": "Run the Intelligent Orchestrator, or change its goal.",
+    "report": "Response times, accuracy and shares from the response log.",
+    "zoo": "Fetch, build, verify and list the eight networks.",
+    "config": "Check YAML files.",
+}
+EPILOG = "Example: tierwise demo --experiment exp-b --rounds 40"
+
+
+def main() -> None:
+    """Entry point of the `tierwise` command."""
+    try:
+        _run(sys.argv[1:])
+    except TierwiseError as error:
+        print(f"tierwise: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("tierwise: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(arguments: list[str]) -> None:
+    try:
+        import typer
+    except ImportError as error:
+        raise TierwiseError(
+            f"the tierwise command needs {error.name}: pip install '.[orchestrator]' in Tierwise's checkout "
+            "(nodes use tierwise-agent)"
+        ) from error
+    chosen = arguments[0] if arguments else ""
+    if chosen in COMMANDS:
+        app: typer.Typer = importlib.import_module(f"tierwise.commands.{chosen}").app
+        app.pretty_exceptions_enable = False
+        typer.main.get_command(app)(args=arguments[1:], prog_name=f"tierwise {chosen}")
+        return
+    app = typer.Typer(
+        help="Decides which model variant runs on which tier, for every inference request of every end device.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    def print_version(wanted: bool) -> None:
+        if wanted:
+            print(f"tierwise {version('tierwise')}")
+            raise typer.Exit
+
+    @app.callback()
+    def about(
+        show_version: bool = typer.Option(False, "--version", help="Print the version.", callback=print_version),
+    ) -> None:
+        del show_version  # its callback has done all
+
+    for name, summary in COMMANDS.items():
+        app.command(name, help=summary)(lambda: None)
+    app(args=arguments, prog_name="tierwise")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""`tierwise report`: figures from the response log."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from broker.vocabulary import Outcome
+from orchestrator.report import Figures, Filter, GroupBy, figures
+from orchestrator.response_log import LOG_NAME, open_for_reading
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(add_completion=False)
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@app.command(epilog="Example: tierwise report --directory run/orchestrator --by policy --last 2h")
+def report(
+    directory: Annotated[Path, typer.Option(help="The orchestrator's files.directory.")] = Path("run/orchestrator"),
+    by: Annotated[GroupBy, typer.Option(help="One row per what.")] = GroupBy.DEVICE,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-23T18:00, UTC unless it says.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    last: Annotated[str | None, typer.Option(help="The last 90s, 15m, 2h or 7d, instead of --since.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Only of this policy; none: requests without a decision.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Response time (mean, p50, p95, p99), accuracy, shares per tier and model, and how requests ended.
+
+    Times are of delivered results; a row of all is added where there are several. Reading does not disturb a running
+    orchestrator. Exit codes: 0 printed; 1 no log, or no such rows; 2 wrong usage.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
+    if last is not None and since is not None:
+        raise typer.BadParameter("choose one of --last and --since", param_hint="--last")
+    since_ns = _last_ns(last) if last is not None else _time_ns(since, "--since")
+    only = Filter(since_ns, _time_ns(until, "--until"), policy)
+    with closing(open_for_reading(directory / LOG_NAME)) as connection:
+        rows = figures(connection, by, only)
+    if as_json:
+        print(json.dumps({"log": str(directory / LOG_NAME), "by": by, "rows": [asdict(row) for row in rows]}, indent=1))
+    elif as_csv:
+        _print_csv(by, rows)
+    else:
+        _print_table(by, rows)
+
+
+def _time_ns(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time like 2026-11-23T18:00", param_hint=option) from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9)
+
+
+def _last_ns(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no span like 90s, 15m, 2h or 7d", param_hint="--last")
+    return time.time_ns() - int(match[1]) * SECONDS[match[2]] * 10**9
+
+
+def _print_csv(by: GroupBy, rows: list[Figures]) -> None:
+    flat = [_flat(by, row) for row in rows]
+    columns = list(dict.fromkeys(column for row in flat for column in row))
+    writer = csv.DictWriter(sys.stdout, columns, restval=0.0, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+
+
+def _flat(by: GroupBy, row: Figures) -> dict[str, Any]:
+    values = asdict(row)
+    shares = {"tier": values.pop("tier_shares"), "model": values.pop("model_shares")}
+    outcomes = values.pop("outcomes")
+    flat = {"by": str(by), **values, **outcomes}
+    for kind, of_kind in shares.items():
+        flat.update({f"share_{kind}_{name}": share for name, share in of_kind.items()})
+    return flat
+
+
+def _print_table(by: GroupBy, rows: list[Figures]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    emulated = " (emulated ones among them)" if any(row.emulated for row in rows) else ""
+    title = "" if by is GroupBy.NONE else str(by)
+    outcomes = [outcome for outcome in Outcome if any(row.outcomes.get(outcome) for row in rows)]
+    ended = [outcome.replace("_", " ") for outcome in outcomes]
+    times = _table(title, *ended, "mean", "p50", "p95", "p99", "Top-5 %", "floor %")
+    for row in rows:
+        counts = [str(row.outcomes.get(outcome, 0)) for outcome in outcomes]
+        numbers = (row.mean_ms, row.p50_ms, row.p95_ms, row.p99_ms, row.accuracy_percent, row.floor_percent)
+        times.add_row(row.group, *counts, *(_number(number) for number in numbers))
+    tiers = sorted({tier for row in rows for tier in row.tier_shares})
+    models = sorted({model for row in rows for model in row.model_shares})
+    shares = _table(title, *tiers, *models)
+    for row in rows:
+        by_name = {**row.tier_shares, **row.model_shares}
+        shares.add_row(row.group, *(_percentage(by_name.get(name, 0.0)) for name in [*tiers, *models]))
+    console = Console()
+    console.print(
+        Text(f"Requests by how they ended, response times in ms{emulated}"),
+        times,
+        Text("Shares of tiers and models in %"),
+        shares,
+    )
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _percentage(share: float) -> str:
+    return f"{100 * share:.0f}" if share else "-"
