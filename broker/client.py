@@ -143,9 +143,10 @@ class MqttClient:
         )
         self._send(self._link, message)
 
-    def publish_state(self, state: NodeState) -> None:
-        """Publish this node's retained state under the current session."""
-        self.publish(Address(self.site, self.node, Channel.STATE), State(session=self.session, state=state))
+    def publish_state(self, state: NodeState, on_puback: Callable[[], None] | None = None) -> None:
+        """Publish this node's retained state under the current session. Raises NotConnected."""
+        body = State(session=self.session, state=state)
+        self.publish(Address(self.site, self.node, Channel.STATE), body, on_puback=on_puback)
 
     def refuse(self, refusal: Refused, **fields: object) -> None:
         """Count and log a message that is not acted on; handlers call it for what only they can judge."""
@@ -262,8 +263,7 @@ class MqttClient:
 
     async def _say_stopped(self) -> None:
         taken = asyncio.Event()
-        body = State(session=self.session, state=NodeState.STOPPED)
-        self.publish(Address(self.site, self.node, Channel.STATE), body, on_puback=taken.set)
+        self.publish_state(NodeState.STOPPED, on_puback=taken.set)
         waits = {asyncio.create_task(taken.wait()), asyncio.create_task(self._lost.wait())}
         await asyncio.wait(waits, timeout=STOPPED_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

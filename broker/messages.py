@@ -16,8 +16,10 @@ from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, L
 Node = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Request_ = Annotated[str, Meta(pattern=REQUEST_ID_PATTERN)]
 Model = Annotated[str, Meta(pattern=MODEL_PATTERN)]
-Text = Annotated[str, Meta(max_length=300)]
-Milliseconds = Annotated[float, Meta(ge=0, le=86_400_000)]
+LONGEST_TEXT = 300
+LONGEST_MS = 86_400_000  # a day
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+Milliseconds = Annotated[float, Meta(ge=0, le=LONGEST_MS)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
+from broker.children import start_child, wait_or_kill
 from broker.client import Endpoint
 from broker.errors import BrokerUnavailable
 from broker.ports import free_port
@@ -179,11 +180,7 @@ class MosquittoProcess:
         if self._process is None:
             return
         self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        wait_or_kill(self._process, STOP_TIMEOUT_S)
         self._process = None
 
     def last_words(self, lines: int = 5) -> str:
@@ -219,15 +216,7 @@ class MosquittoProcess:
             raise BrokerUnavailable(f"cannot write into {self.settings.directory}: {error.strerror}") from error
         with log:
             self.log_start = log.tell()
-            # Should this process be killed, the kernel ends the broker; Ctrl-C reaches only us, who stop it in order.
-            orphan_guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-            self._process = subprocess.Popen(
-                [*orphan_guard, str(binary), "-c", str(configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = start_child([str(binary), "-c", str(configuration)], log)
         try:
             self._wait_until_it_answers(port)
         except BaseException:

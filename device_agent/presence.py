@@ -63,7 +63,8 @@ class Presence:
             emulated=self._identity.emulated,
         )
         try:
-            self._client.publish(self._address(Channel.BIRTH), birth, on_puback=self._timed())
+            address = Address(self._client.site, self._client.node, Channel.BIRTH)
+            self._client.publish(address, birth, on_puback=self._timed())
             self._publish_online()
         except NotConnected as error:
             event(log, logging.INFO, "not_announced", reason=error)
@@ -88,8 +89,4 @@ class Presence:
             event(log, logging.INFO, "not_announced", reason=error)
 
     def _publish_online(self) -> None:
-        body = State(session=self._client.session, state=NodeState.ONLINE)
-        self._client.publish(self._address(Channel.STATE), body, on_puback=self._timed())
-
-    def _address(self, channel: Channel) -> Address:
-        return Address(self._client.site, self._client.node, channel)
+        self._client.publish_state(NodeState.ONLINE, on_puback=self._timed())

@@ -9,7 +9,7 @@ from functools import partial
 from broker.client import Inbound, MqttClient
 from broker.errors import InvalidName, MessageTooLarge, NotConnected, Refused
 from broker.events import event
-from broker.messages import Result
+from broker.messages import LONGEST_MS, LONGEST_TEXT, Result
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import ModelName, NodeId, RequestId, model_name, request_id
 from device_agent.service.job import Declined, Job, Refusal, Served
@@ -17,8 +17,6 @@ from device_agent.service.service import IntelligentService, JobFuture
 
 log = logging.getLogger(__name__)
 
-LONGEST_DEADLINE_MS = 86_400_000.0
-LONGEST_DETAIL = 300  # `Result.label` and `Result.detail`
 NO_MODEL = ModelName("none")  # in the answer to an `infer` that names no model
 
 
@@ -84,7 +82,7 @@ def _job_of(inbound: Inbound) -> Job:
         deadline_ms = float(inbound.properties.get("deadline_ms", ""))
     except ValueError:
         deadline_ms = math.nan
-    if not 0 <= deadline_ms <= LONGEST_DEADLINE_MS:
+    if not 0 <= deadline_ms <= LONGEST_MS:
         raise Refused("malformed", "infer: the user property deadline_ms is not a number of milliseconds up to a day")
     if not isinstance(inbound.body, bytes):
         raise Refused("malformed", "infer: no image")
@@ -93,14 +91,14 @@ def _job_of(inbound: Inbound) -> Job:
 
 def _result(request: RequestId, model: ModelName, outcome: Served | Declined) -> Result:
     if isinstance(outcome, Declined):
-        detail = outcome.detail[:LONGEST_DETAIL]
+        detail = outcome.detail[:LONGEST_TEXT]
         return Result(request_id=request, model=model, refused=outcome.refusal, detail=detail)
     return Result(
         request_id=request,
         model=model,
         queue_ms=outcome.queue_ms,
         compute_ms=outcome.compute_ms,
-        label=outcome.label[:LONGEST_DETAIL],
+        label=outcome.label[:LONGEST_TEXT],
         trained=outcome.trained,
         emulated=outcome.emulated,
     )

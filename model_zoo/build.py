@@ -5,12 +5,11 @@ The weights are untrained: right for time, meaningless as labels, and marked so 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -23,7 +22,8 @@ from model_zoo.build_environment import (
     remove_environment,
 )
 from model_zoo.cache import InstalledModel, install, make_directory, models_directory
-from model_zoo.errors import BuildFailed, IndexUnusable
+from model_zoo.errors import BuildFailed
+from model_zoo.locking import only_one
 from model_zoo.manifest import Manifest, ModelSpec
 from model_zoo.progress import Progress, Stage, Step, silent
 
@@ -64,7 +64,8 @@ def build(
         raise BuildFailed("no photographs to quantise with were given")
     directory = directory or models_directory()
     make_directory(directory)
-    with _only_one(directory):
+    # Two programs that build at the same time would fight for the environment and the cores.
+    with only_one(directory / ".build.lock"):
         own = None if options.python else find_tensorflow()
         environment = environment_directory()
         python = own or make_environment(environment, progress, options.python)
@@ -134,15 +135,3 @@ def _answer(line: str) -> dict[str, str]:
     except ValueError as error:
         raise BuildFailed(f"TensorFlow's process said something else than agreed: {line.strip()[:200]!r}") from error
     return {str(key): str(value) for key, value in answer.items()} if isinstance(answer, dict) else {}
-
-
-@contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    """Two programs that build at the same time would fight for the environment and the cores."""
-    try:
-        lock = (directory / ".build.lock").open("w")
-    except OSError as error:
-        raise IndexUnusable(f"cannot write to {directory}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError
 from broker.vocabulary import ModelName
 from configs.section import Model, Section
 from model_zoo.errors import IndexUnusable, ModelCorrupt
+from model_zoo.locking import only_one
 
 INDEX = "index.json"
 LABELS = "labels.txt"
@@ -155,10 +155,5 @@ def _write(directory: Path, index: _Index) -> None:
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     make_directory(directory)
-    try:
-        lock = (directory / f".{INDEX}.lock").open("w")
-    except OSError as error:
-        raise IndexUnusable(f"cannot write to {directory}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(directory / f".{INDEX}.lock"):
         yield

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from model_zoo.cache import LABELS, InstalledModel, check, install, installed, make_directory, sha256_of
 from model_zoo.download import Source, download
 from model_zoo.errors import FetchFailed, IndexUnusable, ModelCorrupt
+from model_zoo.locking import only_one
 from model_zoo.manifest import Manifest, ModelSpec
 from model_zoo.progress import Progress, Stage, Step, silent
 
@@ -42,7 +41,7 @@ def fetch_one(
 ) -> InstalledModel:
     """The official file of one model, from the cache or the server. Raises Unreachable, FetchFailed, IndexUnusable."""
     make_directory(directory)
-    with _only_one(directory / f".{spec.name}.lock"):
+    with only_one(directory / f".{spec.name}.lock"):
         present = None if force else _official(spec, directory)
         if present is not None:
             progress(Step(spec.name, Stage.DONE, present.bytes, present.bytes))
@@ -133,15 +132,3 @@ def _check_graph(spec: ModelSpec, graph: Path) -> None:
             f"the graph in {spec.archive} is not what the manifest says: expected sha256 {spec.tflite_sha256}, "
             f"found {found}"
         )
-
-
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Two programs that want the same model get it once."""
-    try:
-        file = lock.open("w")
-    except OSError as error:
-        raise IndexUnusable(f"cannot write to {lock.parent}: {error.strerror}") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

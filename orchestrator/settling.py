@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.messages import Report, RoundSummary
+from broker.messages import LONGEST_MS, Report, RoundSummary
 from broker.vocabulary import Action, ModelName, NodeId, Outcome
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Experience, Observation
 from orchestrator.deciding import JointDecision
 from orchestrator.reward import reward
 from orchestrator.rounds import RoundEntry
-
-LONGEST_MS = 86_400_000.0  # the wire's bound on milliseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ or start it again by hand.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from broker.children import start_child, wait_or_kill
 from broker.client import Endpoint
 from broker.errors import TierwiseError
 from broker.mosquitto import MosquittoProcess, MosquittoSettings
@@ -175,17 +175,9 @@ class Fleet:
 
     def _spawn(self, name: str, module: str, *arguments: str) -> None:
         log = self.directory / f"{name}.log"
-        # The kernel ends the child should this process be killed; in a session of its own, Ctrl-C reaches only us.
-        orphan_guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with log.open("ab") as output:
-            popen = subprocess.Popen(
-                [*orphan_guard, sys.executable, "-m", module, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
+            popen = start_child([sys.executable, "-m", module, *arguments], output, environment)
         self._processes.append(Process(name, popen, log))
 
     def _stop(self, processes: list[Process]) -> None:
@@ -194,9 +186,5 @@ class Fleet:
             process.popen.terminate()
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for process in processes:
-            try:
-                process.popen.wait(max(0.1, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.popen.kill()
-                process.popen.wait()
+            wait_or_kill(process.popen, max(0.1, deadline_s - time.monotonic()))
             self._processes.remove(process)

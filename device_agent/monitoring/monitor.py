@@ -11,7 +11,7 @@ from broker.client import MqttClient
 from broker.clock import Clock
 from broker.errors import NotConnected
 from broker.events import event
-from broker.messages import Heartbeat, State, Telemetry
+from broker.messages import Heartbeat, Telemetry
 from broker.topics import Address, Channel
 from broker.vocabulary import Link, NodeState
 from configs.node import MonitoringSection
@@ -119,8 +119,7 @@ class ResourceMonitor:
         self._client.publish(self._address(Channel.TELEMETRY), telemetry)
         if now_s - self._measured_s >= PROBE_AFTER_S or not self.link.settled(now_s):
             self._measured_s = now_s
-            body = State(session=self._client.session, state=NodeState.ONLINE)
-            self._client.publish(self._address(Channel.STATE), body, on_puback=self.timed())
+            self._client.publish_state(NodeState.ONLINE, on_puback=self.timed())
 
     def _heartbeat(self) -> None:
         self._heartbeat_seq += 1

@@ -1,9 +1,9 @@
 """The record of one request while it runs, and the report that it ends in.
 
 Stages add up to the response time but for what this process needs between them, and never to more: what a serving
-node says of its own times is cut to what is left. Offloaded: `downlink` is the rest
-that no other stage explains. Local: `uplink` and `downlink` are 0. Fallen back: `encode` and `uplink` are those of the
-attempt that failed, and `queue` is the rest, the time waited in vain.
+node says of its own times is cut to what is left. Offloaded: `downlink` is the rest that no other stage explains.
+Local: `uplink` and `downlink` are 0. Fallen back: `encode` and `uplink` are those of the attempt that failed, and
+`queue` is the rest, the time waited in vain.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from broker.messages import Report, Result, Stages
+from broker.messages import LONGEST_TEXT, Report, Result, Stages
 from broker.vocabulary import ModelName, NodeId, Outcome, RequestId, Tier
 from device_agent.service.job import Served
-
-LONGEST_TEXT = 300  # `Report.label` and `Report.reason`
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from orchestrator.response_log import LOG_NAME, open_for_reading
 from tierwise.commands.zoo import ensure_shown
 from tierwise.demo import FIXED, run_demo
 from tierwise.fleet import Fleet
+from tierwise.floor_option import floor_percent
 from tierwise.screen import Screen, comparison
 
 app = typer.Typer(add_completion=False)
@@ -88,20 +89,8 @@ def _settings(config: Path | None, rounds: int | None, fixed_rounds: int | None,
     if fixed_rounds is not None:
         changed["rounds"]["fixed"] = fixed_rounds
     if floor is not None:
-        changed["accuracy_floor"] = _number_or_word(floor)
-    try:
-        return DemoConfig.model_validate(changed)
-    except ValueError as error:
-        raise typer.BadParameter(
-            "must be min, max, or 0 to 89.9 with at most one decimal", param_hint="--floor"
-        ) from error
-
-
-def _number_or_word(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+        changed["accuracy_floor"] = floor_percent(floor)
+    return DemoConfig.model_validate(changed)
 
 
 def _links(experiment: str, settings: DemoConfig) -> dict[NodeId, Link]:

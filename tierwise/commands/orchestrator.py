@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from pydantic import TypeAdapter, ValidationError
 
 from broker.client import Endpoint, Inbound, MqttClient
 from broker.errors import NotConnected
@@ -20,7 +19,7 @@ from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import node_id
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig, Policy
-from configs.section import Floor
+from tierwise.floor_option import floor_percent
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Run the Intelligent Orchestrator, or change its goal."
@@ -57,7 +56,7 @@ def goal(
     settings = load(config, OrchestratorConfig)
     wanted = None
     if floor is not None or policy is not None:
-        wanted = GoalSet(accuracy_floor_percent=None if floor is None else _floor(floor), policy=policy)
+        wanted = GoalSet(accuracy_floor_percent=None if floor is None else floor_percent(floor), policy=policy)
     in_force = asyncio.run(_goal(settings, wanted, timeout_s))
     if as_json:
         print(json.dumps(msgspec.to_builtins(in_force)))
@@ -66,20 +65,6 @@ def goal(
             f"accuracy floor {in_force.accuracy_floor_percent:g} %, policy {in_force.policy}, "
             f"version {in_force.policy_version}"
         )
-
-
-def _floor(text: str) -> float:
-    try:
-        value: float | str = float(text)
-    except ValueError:
-        value = text
-    try:
-        percent: float = TypeAdapter(Floor).validate_python(value)
-    except ValidationError as error:
-        raise typer.BadParameter(
-            "must be min, max, or 0 to 89.9 with at most one decimal", param_hint="--floor"
-        ) from error
-    return percent
 
 
 async def _goal(settings: OrchestratorConfig, wanted: GoalSet | None, timeout_s: float) -> Goal:

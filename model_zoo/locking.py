@@ -1,0 +1,22 @@
+"""Programs that share the cache take turns."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model_zoo.errors import IndexUnusable
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Wait until nobody else holds the file `lock`, and hold it; a process that ends lets go. Raises IndexUnusable."""
+    try:
+        file = lock.open("w")
+    except OSError as error:
+        raise IndexUnusable(f"cannot write to {lock.parent}: {error.strerror}") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
