@@ -46,3 +46,13 @@ def _floor_tenths(value: Any) -> Any:
 
 
 Floor = Annotated[float, BeforeValidator(_floor_tenths)]
+
+
+def floor_of(value: str | float) -> float:
+    """An accuracy floor as Top-5 in %: `min`, `max` or a number, as text too. Raises ValueError."""
+    try:
+        number: str | float = float(value)
+    except ValueError:
+        number = value
+    percent: float = _floor_tenths(number)
+    return percent

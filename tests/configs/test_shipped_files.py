@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from broker.vocabulary import Tier
+from configs.calibration import CalibrationConfig
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import load
 from configs.mosquitto import MosquittoConfig
 from configs.node import NodeConfig, RequesterMode
 from configs.orchestrator import OrchestratorConfig
+from configs.scenario import ScenarioConfig
 from configs.section import Section
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -24,6 +26,8 @@ SCHEMAS: dict[str, type[Section]] = {
     "broker.yaml": MosquittoConfig,
     "demo.yaml": DemoConfig,
     **{f"experiments/exp-{letter}.yaml": ExperimentConfig for letter in "abcd"},
+    "calibrations/a1-paper.yaml": CalibrationConfig,
+    **{f"scenarios/{name}.yaml": ScenarioConfig for name in ("still", "visited")},
 }
 
 

@@ -85,6 +85,41 @@ def test_config_check_lists_the_mistakes_of_every_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("background: {s1: {start: 2, stop: 0}}", "3:26 background.s1.start: must be less than or equal to 1"),
+        ("own_load: {edges: 1}", "3:12 own_load.edges: is not a known key, did you mean edge?"),
+        ("events: [{round: 1, kind: down}]", "3:10 events.0.nodes: is required"),
+        ("busy: {end: 0}", "3:13 busy.end: must be greater than or equal to 1"),
+        ("links: {weak: {ask: 1}}\norigin: {}", "3:16 links.weak.ask: is not a known key, did you mean ask_ms?"),
+        (
+            "links: {s1: weak}\nnoise: {sd_percnt: 3}",
+            "4:9 noise.sd_percnt: is not a known key, did you mean sd_percent?",
+        ),
+        ("links: {s1: week}", "3:13 links.s1: must be 'regular' or 'weak', did you mean weak?"),
+    ],
+)
+def test_config_check_knows_scenarios_and_calibrations_by_their_keys(tmp_path: Path, text: str, mistake: str) -> None:
+    """A calibration has links too, but is no experiment."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"version: 1\nname: mine\n{text}\n", encoding="utf-8")
+
+    done = tierwise("config", "check", str(file))
+
+    assert done.returncode == 1
+    assert f"{file}:{mistake}" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["scenario", "calibration"])
+def test_config_check_can_be_told_the_kind(kind: str) -> None:
+    """`--kind` takes the simulator's files too; a scenario is no calibration."""
+    done = tierwise("config", "check", str(CONFIGS / "scenarios" / "still.yaml"), "--kind", kind)
+
+    assert done.returncode == (0 if kind == "scenario" else 1)
+    assert ("models: is required" in done.stderr) == (kind == "calibration")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--experiment", "exp-z"], "exp-a, exp-b, exp-c, exp-d"),

@@ -9,11 +9,13 @@ import typer
 import yaml
 
 from broker.errors import TierwiseError
+from configs.calibration import CalibrationConfig
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import ConfigError, load
 from configs.mosquitto import MosquittoConfig
 from configs.node import NodeConfig
 from configs.orchestrator import OrchestratorConfig
+from configs.scenario import ScenarioConfig
 from configs.section import Section
 
 app = typer.Typer(help="Check YAML files.", no_args_is_help=True, add_completion=False)
@@ -24,9 +26,12 @@ KINDS: dict[str, type[Section]] = {
     "broker": MosquittoConfig,
     "demo": DemoConfig,
     "experiment": ExperimentConfig,
+    "scenario": ScenarioConfig,
+    "calibration": CalibrationConfig,
 }
-# One key that only files of that kind have; what has none of them is read as a node.
+# One key that only files of that kind have, or of a later one; what has none of them is read as a node.
 MARKS = {
+    "name": "scenario",  # one in which nothing happens has no other key
     "goal": "orchestrator",
     "rounds": "orchestrator",
     "q_learning": "orchestrator",
@@ -35,6 +40,12 @@ MARKS = {
     "max_connections": "broker",
     "nodes": "demo",
     "links": "experiment",
+    "background": "scenario",
+    "own_load": "scenario",
+    "events": "scenario",
+    "busy": "calibration",
+    "noise": "calibration",
+    "origin": "calibration",
 }
 
 
@@ -68,6 +79,6 @@ def _kind_of(file: Path) -> str:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         return "node"  # the loader says what is wrong with it
     keys = [str(key.value) for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
-    # Later marks win, because a demo has `rounds` too.
+    # Later marks win, because a demo has `rounds` too, and a calibration `links`.
     found = [kind for mark, kind in MARKS.items() if mark in keys]
     return found[-1] if found else "node"
