@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
-import time
 from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +15,12 @@ import typer
 from broker.vocabulary import Outcome
 from orchestrator.report import Figures, Filter, GroupBy, figures
 from orchestrator.response_log import LOG_NAME, open_for_reading
+from tierwise.time_options import since_ns, time_ns
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 app = typer.Typer(add_completion=False)
-
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command(epilog="Example: tierwise report --directory run/orchestrator --by policy --last 2h")
@@ -45,10 +41,7 @@ def report(
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
-    if last is not None and since is not None:
-        raise typer.BadParameter("choose one of --last and --since", param_hint="--last")
-    since_ns = _last_ns(last) if last is not None else _time_ns(since, "--since")
-    only = Filter(since_ns, _time_ns(until, "--until"), policy)
+    only = Filter(since_ns(since, last), time_ns(until, "--until"), policy)
     with closing(open_for_reading(directory / LOG_NAME)) as connection:
         rows = figures(connection, by, only)
     if as_json:
@@ -57,23 +50,6 @@ def report(
         _print_csv(by, rows)
     else:
         _print_table(by, rows)
-
-
-def _time_ns(text: str | None, option: str) -> int | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no time like 2026-11-23T18:00", param_hint=option) from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9)
-
-
-def _last_ns(text: str) -> int:
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no span like 90s, 15m, 2h or 7d", param_hint="--last")
-    return time.time_ns() - int(match[1]) * SECONDS[match[2]] * 10**9
 
 
 def _print_csv(by: GroupBy, rows: list[Figures]) -> None:
