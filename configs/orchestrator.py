@@ -16,6 +16,8 @@ class Policy(StrEnum):
     """Who decides."""
 
     Q_LEARNING = "q_learning"
+    DQN = "dqn"
+    OFFLOAD_ONLY = "offload_only"
     DEVICE_ONLY = "device_only"
     EDGE_ONLY = "edge_only"
     CLOUD_ONLY = "cloud_only"
@@ -70,6 +72,37 @@ class QLearningSection(Section):
     )
 
 
+class Exploration(StrEnum):
+    """What Algorithm 2's "choose random action" may mean: the paper names no distribution."""
+
+    SOME_DEVICES = "some_devices"
+    ALL_DEVICES = "all_devices"
+
+
+class DqnSection(Section):
+    """Algorithm 2 with Table 7's values for five users."""
+
+    hidden: int | None = Field(
+        None, ge=1, le=4096, description="units of the hidden layer; default 48 up to three devices, 64 for four, 128"
+    )
+    learning_rate: float = Field(1.0e-3, gt=0, le=1, description="of Adam (Table 7)")
+    gamma: float = Field(0.0, ge=0, lt=1, description="discount factor; the paper gives none, 'lower is better'")
+    epsilon: float = Field(1.0, ge=0, le=1, description="exploration rate at the start (section 5.4)")
+    epsilon_min: float = Field(0.1, ge=0, le=1, description="'we perform probabilistic exploration continuously'")
+    epsilon_decay: float = Field(0.9, ge=0, le=1, description="Table 7, five users; once an epoch")
+    epsilon_decay_kind: EpsilonDecay = Field(EpsilonDecay.MULTIPLY, description="how the decay is applied")
+    epoch_rounds: int = Field(300, ge=1, le=10**9, description="rounds of one epoch of Algorithm 2")
+    epsilon_transfer: float = Field(0.1, ge=0, le=1, description="exploration rate after `transfer` (section 6.2.1)")
+    exploration: Exploration = Field(
+        Exploration.SOME_DEVICES,
+        description="some_devices: 1 to N devices choose anew, the rest do the greedy; all_devices: any joint action",
+    )
+    replay_capacity: int = Field(1000, ge=1, le=10**6, description="section 5.4")
+    batch: int = Field(64, ge=1, le=10**5, description="section 5.4")
+    reward_scale_ms: float = Field(10.0, gt=0, le=1e6, description="rewards enter as -gain ln(1 - reward / scale)")
+    reward_gain: float = Field(0.3, gt=0, le=1e6)
+
+
 class StateSection(Section):
     """Table 3: where available ends and busy begins."""
 
@@ -102,6 +135,7 @@ class OrchestratorConfig(Section):
     rounds: RoundsSection = RoundsSection()
     reward: RewardSection = RewardSection()
     q_learning: QLearningSection = QLearningSection()
+    dqn: DqnSection = DqnSection()
     state: StateSection = StateSection()
     liveness: LivenessSection = LivenessSection()
     files: FilesSection = FilesSection()

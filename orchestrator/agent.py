@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from broker.vocabulary import Action, ModelName, NodeId
 from orchestrator.checkpoint import Checkpoint
@@ -81,3 +81,25 @@ class Agent(Protocol):
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Take over a saved state, wholly or not at all. Raises CheckpointRefused."""
+
+
+@runtime_checkable
+class Learner(Agent, Protocol):
+    """An agent that can say what it would do without exploring."""
+
+    def greedy(self, observation: Observation) -> tuple[Action, ...]:
+        """Its best joint action so far. Draws nothing and changes nothing."""
+
+
+@runtime_checkable
+class Transferable(Learner, Protocol):
+    """A learner whose experience under one floor can begin the learning under another (section 6.2.1)."""
+
+    def transfer(self, source_floor_tenths: int, target_floor_tenths: int) -> None:
+        """Initialise what it knows under the target floor with what it has learned under the source floor."""
+
+    def reseed(self, seed: int | None) -> None:
+        """Draw from this seed on: what begins with another's experience should not repeat its draws."""
+
+    def knows(self, observation: Observation) -> bool:
+        """Whether it has learned anything for these devices with these actions under this floor, in any state."""

@@ -44,6 +44,18 @@ class Checkpoint:
     about: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
+    def expect(self, agent: str, version: int, models: Mapping[Any, int] | None = None) -> None:
+        """Raise CheckpointRefused unless it is that agent's, of that version and, if given, of those `models`."""
+        if (self.agent, self.version) != (agent, version):
+            raise CheckpointRefused(
+                f"the checkpoint is of {self.agent!r} version {self.version}, not of {agent!r} version {version}; move "
+                "it away to start without it"
+            )
+        if models is not None and self.about.get("models") != models:
+            raise CheckpointRefused(
+                "the checkpoint is of another set of models or accuracies; move it away to start without it"
+            )
+
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Replace `path` durably. Raises OSError."""

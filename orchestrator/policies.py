@@ -9,10 +9,11 @@ from configs.orchestrator import OrchestratorConfig, Policy
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent
 from orchestrator.agents.fixed import FixedStrategy
+from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
 from orchestrator.agents.random_policy import RandomPolicy
 from orchestrator.checkpoint import read_checkpoint
-from orchestrator.errors import CheckpointRefused
+from orchestrator.errors import CheckpointRefused, PolicyUnavailable
 
 TIER_OF = {Policy.DEVICE_ONLY: Tier.END, Policy.EDGE_ONLY: Tier.EDGE, Policy.CLOUD_ONLY: Tier.CLOUD}
 
@@ -28,7 +29,7 @@ class Policies:
     def agent(self, policy: Policy) -> Agent:
         """The one agent of `policy`. Raises CheckpointRefused when its checkpoint is another's or broken."""
         if policy not in self._agents:
-            agent = self._new(policy)
+            agent = new_agent(policy, self._config, self._accuracies)
             path = self.checkpoint_path(agent)
             if agent.stateful and path.exists():
                 try:
@@ -46,10 +47,25 @@ class Policies:
         """The agents in use that have something to save."""
         return [agent for agent in self._agents.values() if agent.stateful]
 
-    def _new(self, policy: Policy) -> Agent:
-        config = self._config
-        if policy in TIER_OF:
-            return FixedStrategy(policy, TIER_OF[policy])
-        if policy is Policy.RANDOM:
-            return RandomPolicy(config.seed)
-        return QLearning(config.q_learning, config.state, dict(self._accuracies.tenths), config.seed)
+
+def new_agent(policy: Policy, config: OrchestratorConfig, accuracies: Accuracies) -> Agent:
+    """An agent that has learned nothing yet, with the settings and the seed of `config`."""
+    if policy in TIER_OF:
+        return FixedStrategy(policy, TIER_OF[policy])
+    if policy is Policy.RANDOM:
+        return RandomPolicy(config.seed)
+    if policy is Policy.DQN:
+        return _deep_q_learning(config, accuracies)
+    learner = QLearning(config.q_learning, config.state, dict(accuracies.tenths), config.seed)
+    return OffloadOnly(learner) if policy is Policy.OFFLOAD_ONLY else learner
+
+
+def _deep_q_learning(config: OrchestratorConfig, accuracies: Accuracies) -> Agent:
+    try:
+        from orchestrator.agents.dqn import DeepQLearning  # the only agent that needs PyTorch
+    except (ImportError, OSError) as error:  # OSError: a library of PyTorch's own does not load
+        what = getattr(error, "name", None) or f"PyTorch ({error})"
+        raise PolicyUnavailable(
+            f"the policy dqn needs {what}: pip install '.[orchestrator,dqn]' in Tierwise's checkout"
+        ) from error
+    return DeepQLearning(config.dqn, dict(accuracies.tenths), config.seed)

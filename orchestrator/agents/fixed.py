@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from broker.vocabulary import Action, ModelName, Tier
 from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.checkpoint import Checkpoint
-from orchestrator.errors import CheckpointRefused
 
 FORM = 1
 
@@ -46,5 +45,4 @@ class FixedStrategy:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Raises CheckpointRefused when it is another agent's."""
-        if (checkpoint.agent, checkpoint.version) != (self.name, FORM):
-            raise CheckpointRefused(f"the checkpoint is of {checkpoint.agent!r}, not of {self.name!r}")
+        checkpoint.expect(self.name, FORM)

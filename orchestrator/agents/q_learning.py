@@ -25,55 +25,25 @@ Deviations from the paper, and readings where it is silent:
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from broker.vocabulary import Action, ModelName, NodeId, Tier
+from broker.vocabulary import Action, ModelName
 from configs.orchestrator import QLearningSection, StateSection
 from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.agents.discretisation import DiscreteState, discretise
 from orchestrator.checkpoint import Checkpoint
-from orchestrator.errors import CheckpointRefused, TableFull, TooManyJointActions
+from orchestrator.errors import CheckpointRefused, TableFull
 from orchestrator.exploration import EpsilonSchedule
+from orchestrator.joint_actions import Layouts
 
-MOST_JOINT_ACTIONS = 10**6  # 4 MB a row
 MOST_TABLE_BYTES = 2 * 2**30
 FORM = 1  # of the checkpoint
 
 Row = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Which devices take part and what each may do; the columns of its rows are the joint actions in mixed radix."""
-
-    devices: tuple[NodeId, ...]
-    actions: tuple[tuple[Action, ...], ...]
-
-    @property
-    def joint_actions(self) -> int:
-        """The number of columns."""
-        return math.prod(len(actions) for actions in self.actions)
-
-    def joint_action(self, index: int) -> tuple[Action, ...]:
-        """The joint action of column `index`; the last device's action varies fastest."""
-        chosen = []
-        for actions in reversed(self.actions):
-            index, place = divmod(index, len(actions))
-            chosen.append(actions[place])
-        return tuple(reversed(chosen))
-
-    def index(self, joint_action: tuple[Action, ...]) -> int:
-        """The column of `joint_action`; the exact inverse. Raises ValueError."""
-        index = 0
-        for actions, action in zip(self.actions, joint_action, strict=True):
-            index = index * len(actions) + actions.index(action)
-        return index
 
 
 RowKey = tuple[int, int, DiscreteState]  # number of the layout, floor in tenths, state
@@ -100,8 +70,7 @@ class QLearning:
         self._exploration = EpsilonSchedule(
             settings.epsilon, settings.epsilon_min, settings.epsilon_decay, settings.epsilon_decay_kind
         )
-        self._layouts: list[Layout] = []
-        self._last_layout = -1
+        self._layouts = Layouts()
         self._rows: dict[RowKey, Row] = {}
         self._learned: dict[RowKey, tuple[Cells, Row]] = {}  # what `save` found in rows that have not changed since
         self._bytes = 0
@@ -113,7 +82,7 @@ class QLearning:
 
     def act(self, observation: Observation) -> Choice:
         """Lines 3 to 8. Raises TooManyJointActions."""
-        number = self._layout(observation)
+        number = self._layouts.number(observation)
         layout = self._layouts[number]
         explored = self._random.random() < self._exploration.epsilon
         if explored:
@@ -124,9 +93,35 @@ class QLearning:
         self._exploration.step()
         return Choice(layout.joint_action(index), explored)
 
+    def greedy(self, observation: Observation) -> tuple[Action, ...]:
+        """Line 7 alone: the joint action of the largest Q. Draws nothing and changes nothing."""
+        number = self._layouts.number(observation)
+        row = self._rows.get(self._key(number, observation))
+        return self._layouts[number].joint_action(0 if row is None else int(row.argmax()))
+
+    def transfer(self, source_floor_tenths: int, target_floor_tenths: int) -> None:
+        """Copy the rows of the source floor to the target floor (section 6.2.1). Raises TableFull."""
+        for (layout, floor, state), row in list(self._rows.items()):
+            if floor == source_floor_tenths:
+                key = (layout, target_floor_tenths, state)
+                target = self._rows.get(key)
+                if target is None:
+                    target = self._new_row(key)
+                target[:] = row
+                self._learned.pop(key, None)
+
+    def reseed(self, seed: int | None) -> None:
+        """Draw from this seed from now on."""
+        self._random = np.random.Generator(np.random.PCG64(seed))
+
+    def knows(self, observation: Observation) -> bool:
+        """Whether it has a row for these devices with these actions under this floor, in any state."""
+        number = self._layouts.number(observation)
+        return any((layout, floor) == (number, observation.floor_tenths) for layout, floor, _ in self._rows)
+
     def learn(self, experience: Experience) -> None:
         """Lines 11 to 13. Raises TooManyJointActions, TableFull."""
-        number = self._layout(experience.observation)
+        number = self._layouts.number(experience.observation)
         key = self._key(number, experience.observation)
         row = self._rows.get(key)
         if row is None:
@@ -141,31 +136,16 @@ class QLearning:
 
     def q_value(self, observation: Observation, joint_action: tuple[Action, ...]) -> float:
         """Q(s, a); 0 where nothing was learned yet."""
-        number = self._layout(observation)
+        number = self._layouts.number(observation)
         row = self._rows.get(self._key(number, observation))
         return 0.0 if row is None else float(row[self._layouts[number].index(joint_action)])
 
     def _largest(self, observation: Observation) -> float:
-        row = self._rows.get(self._key(self._layout(observation), observation))
+        row = self._rows.get(self._key(self._layouts.number(observation), observation))
         return 0.0 if row is None else float(row.max())
 
     def _key(self, layout: int, observation: Observation) -> RowKey:
         return layout, observation.floor_tenths, discretise(observation.state, self._thresholds)
-
-    def _layout(self, observation: Observation) -> int:
-        wanted = Layout(observation.devices, observation.actions)
-        # Nearly always the same devices as in the last round; then nothing is searched.
-        if self._last_layout >= 0 and self._layouts[self._last_layout] == wanted:
-            return self._last_layout
-        if wanted.joint_actions > MOST_JOINT_ACTIONS:
-            raise TooManyJointActions(
-                f"{len(wanted.devices)} devices have {wanted.joint_actions:.0e} joint actions, a Q-table at most "
-                f"{MOST_JOINT_ACTIONS:.0e}; take another policy, or fewer devices"
-            )
-        if wanted not in self._layouts:
-            self._layouts.append(wanted)
-        self._last_layout = self._layouts.index(wanted)
-        return self._last_layout
 
     def _new_row(self, key: RowKey) -> Row:
         columns = self._layouts[key[0]].joint_actions
@@ -190,10 +170,7 @@ class QLearning:
             "epsilon": self.epsilon,
             "random": self._random.bit_generator.state,
             "updates": self.updates,
-            "layouts": [
-                {"devices": layout.devices, "actions": [[str(a) for a in actions] for actions in layout.actions]}
-                for layout in self._layouts
-            ],
+            "layouts": self._layouts.save(),
             "rows": [{"layout": layout, "floor_tenths": floor, "state": state} for layout, floor, state in keys],
         }
         arrays = {
@@ -212,15 +189,7 @@ class QLearning:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Take over a saved table, epsilon and randomness. Raises CheckpointRefused, and then nothing has changed."""
-        if (checkpoint.agent, checkpoint.version) != (self.name, FORM):
-            raise CheckpointRefused(
-                f"the checkpoint is of {checkpoint.agent!r} version {checkpoint.version}, not of {self.name!r} "
-                f"version {FORM}; move it away to start without it"
-            )
-        if checkpoint.about.get("models") != self._accuracy_tenths:
-            raise CheckpointRefused(
-                "the checkpoint is of another set of models or accuracies; move it away to start without it"
-            )
+        checkpoint.expect(self.name, FORM, self._accuracy_tenths)
         fresh = QLearning(self._settings, self._thresholds, self._accuracy_tenths)
         try:
             fresh._take(checkpoint.about, checkpoint.arrays)
@@ -234,16 +203,14 @@ class QLearning:
         self._exploration.epsilon = _probability(about["epsilon"])
         self._random.bit_generator.state = about["random"]
         self.updates = int(about["updates"])
-        self._layouts = [_layout_from(stored) for stored in about["layouts"]]
-        if any(layout.joint_actions > MOST_JOINT_ACTIONS for layout in self._layouts):
-            raise ValueError("a layout with too many joint actions")
+        self._layouts.load(about["layouts"])
         cells, values = arrays["cells"].astype(np.int32), arrays["values"].astype(np.float32)
         ends = np.cumsum(arrays["cells_per_row"])
         if len(ends) != len(about["rows"]) or len(cells) != len(values) or (ends[-1] if len(ends) else 0) != len(cells):
             raise ValueError("rows, cells and values do not match")
         if not np.isfinite(values).all():
             raise ValueError("a Q-value is not a number")
-        for stored, start, end in zip(about["rows"], [0, *ends[:-1]], ends, strict=True):
+        for stored, start, end in zip(about["rows"], [0, *ends][:-1], ends, strict=True):
             key = (int(stored["layout"]), int(stored["floor_tenths"]), tuple(int(value) for value in stored["state"]))
             row, visited = self._new_row(key), cells[start:end]
             if len(visited) and (visited.min() < 0 or visited.max() >= len(row)):
@@ -255,16 +222,3 @@ def _probability(value: Any) -> float:
     if not 0.0 <= float(value) <= 1.0:
         raise ValueError(f"epsilon {value}")
     return float(value)
-
-
-def _layout_from(stored: Any) -> Layout:
-    actions = tuple(tuple(_action(text) for text in texts) for texts in stored["actions"])
-    layout = Layout(tuple(NodeId(device) for device in stored["devices"]), actions)
-    if len(layout.devices) != len(layout.actions) or not all(layout.actions):
-        raise ValueError("a device without actions")
-    return layout
-
-
-def _action(text: str) -> Action:
-    model, _, tier = text.partition("@")
-    return Action(Tier(tier), ModelName(model))

@@ -36,8 +36,7 @@ class RandomPolicy:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on with the saved randomness. Raises CheckpointRefused."""
-        if (checkpoint.agent, checkpoint.version) != (self.name, FORM):
-            raise CheckpointRefused(f"the checkpoint is of {checkpoint.agent!r}, not of {self.name!r}")
+        checkpoint.expect(self.name, FORM)
         restored = np.random.PCG64()
         try:
             restored.state = checkpoint.about["random"]

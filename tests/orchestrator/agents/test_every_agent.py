@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from broker.vocabulary import Tier
-from configs.orchestrator import QLearningSection, StateSection
+from configs.orchestrator import DqnSection, QLearningSection, StateSection
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent, Experience
+from orchestrator.agents.dqn import DeepQLearning
 from orchestrator.agents.fixed import FixedStrategy
+from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
 from orchestrator.agents.random_policy import RandomPolicy
 from orchestrator.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -21,6 +23,10 @@ from orchestrator.errors import CheckpointRefused
 
 MAKERS: dict[str, Callable[[Accuracies], Agent]] = {
     "q_learning": lambda a: QLearning(QLearningSection(epsilon_decay=0.01), StateSection(), dict(a.tenths), seed=1),
+    "offload_only": lambda a: OffloadOnly(
+        QLearning(QLearningSection(epsilon_decay=0.01), StateSection(), dict(a.tenths), seed=1)
+    ),
+    "dqn": lambda a: DeepQLearning(DqnSection(epoch_rounds=20, epsilon_decay=0.5), dict(a.tenths), seed=1),
     "random": lambda _a: RandomPolicy(seed=1),
     "device_only": lambda _a: FixedStrategy("device_only", Tier.END),
     "edge_only": lambda _a: FixedStrategy("edge_only", Tier.EDGE),
@@ -65,6 +71,14 @@ def test_saved_and_loaded_it_goes_on_exactly(make: Callable[[], Agent], observe:
     copy.load(read_checkpoint(tmp_path / "agent.npz"))
 
     assert _live(original, observe, 100, seed=3) == _live(copy, observe, 100, seed=3)
+
+
+def test_an_agent_that_has_learned_nothing_is_saved_and_loaded(make: Callable[[], Agent], observe: Any) -> None:
+    """An orchestrator that was stopped before its first round starts again."""
+    original, copy = make(), make()
+    copy.load(original.save())
+
+    assert _live(original, observe, 30, seed=3) == _live(copy, observe, 30, seed=3)
 
 
 def test_a_checkpoint_of_another_agent_or_version_is_refused(make: Callable[[], Agent], observe: Any) -> None:

@@ -13,9 +13,10 @@ from broker.vocabulary import Action, ModelName, Tier
 from configs.orchestrator import QLearningSection, StateSection
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Choice, Experience, Observation
-from orchestrator.agents.q_learning import Layout, QLearning
+from orchestrator.agents.q_learning import QLearning
 from orchestrator.checkpoint import Checkpoint
 from orchestrator.errors import CheckpointRefused, TooManyJointActions
+from orchestrator.joint_actions import Layout
 from orchestrator.reward import reward
 
 LOCAL_MS = dict(zip((f"d{place}" for place in range(8)), (459, 260, 150, 75, 230, 155, 100, 72), strict=True))
@@ -188,3 +189,48 @@ def test_without_models_a_layout_may_name_any(accuracies: Accuracies, observe: A
     seen = observe(2, actions=[(Action(Tier.END, ModelName("d7")),)] * 2)
 
     assert ("d7", "d7") == tuple(action.model for action in _agent(accuracies).act(seen).actions)
+
+
+def test_greedy_is_the_largest_value_and_changes_nothing(accuracies: Accuracies, observe: Any) -> None:
+    """The first of equals; asking draws nothing, so the next choices are those of an agent that was not asked."""
+    seen = observe(1)
+    asked, unasked = _agent(accuracies, epsilon=0.5), _agent(accuracies, epsilon=0.5)
+    assert (seen.actions[0][0],) == asked.greedy(seen)
+    for agent in (asked, unasked):
+        for place, earned in enumerate((-50.0, -10.0, -90.0)):
+            joint = (seen.actions[0][place],)
+            agent.learn(Experience(seen, Choice(joint), joint, (1.0,), earned, seen))
+
+    # What was never tried is worth 0, more than any reward.
+    assert (seen.actions[0][3],) == asked.greedy(seen)
+    assert [unasked.act(seen) for _ in range(30)] == [asked.act(seen) for _ in range(30)]
+
+
+def test_transfer_copies_the_rows_of_another_floor(accuracies: Accuracies, observe: Any) -> None:
+    """Section 6.2.1: every state's row; what is then learned under one floor stays there."""
+    idle, busy = observe(1), observe(1, cpu_percent=95.0)
+    agent = _agent(accuracies)
+    joint = (idle.actions[0][2],)
+    for seen, earned in ((idle, -100.0), (busy, -200.0)):
+        agent.learn(Experience(seen, Choice(joint), joint, (1.0,), earned, seen))
+    assert not agent.knows(observe(1, 890))
+    agent.transfer(0, 890)
+
+    assert agent.knows(observe(1, 890))
+    for seen, floored in ((idle, observe(1, 890)), (busy, observe(1, 890, cpu_percent=95.0))):
+        assert agent.q_value(seen, joint) == agent.q_value(floored, joint) != 0
+    agent.learn(Experience(observe(1, 890), Choice(joint), joint, (1.0,), -900.0, idle))
+    assert agent.q_value(idle, joint) == pytest.approx(-90.0)
+
+
+def test_what_was_transferred_is_saved(accuracies: Accuracies, observe: Any) -> None:
+    """After a checkpoint too the target floor has its values."""
+    seen = observe(1)
+    joint = (seen.actions[0][2],)
+    agent, copy = _agent(accuracies), _agent(accuracies)
+    agent.learn(Experience(seen, Choice(joint), joint, (1.0,), -100.0, seen))
+    agent.save()
+    agent.transfer(0, 850)
+    copy.load(agent.save())
+
+    assert agent.q_value(observe(1, 850), joint) == copy.q_value(observe(1, 850), joint) != 0
