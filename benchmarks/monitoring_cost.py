@@ -24,6 +24,7 @@ import yaml
 from broker.client import Endpoint
 from broker.mosquitto import MosquittoProcess, MosquittoSettings
 from configs.node import NodeConfig
+from tierwise.reproduce.monitoring_cost import cpu_s
 
 GOAL_PERCENT = 0.5
 SETTLE_S = 8.0  # the start, and the probes that measure the round trip until there are enough of them
@@ -89,18 +90,6 @@ def agent(directory: Path, endpoint: Endpoint, node: str, monitoring: dict[str, 
     file = directory / f"{node}.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
     return subprocess.Popen([sys.executable, "-m", "device_agent", "run", "--config", str(file)])
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of all threads of a process, in nanosecond steps where the kernel keeps them."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
-    except OSError:
-        import psutil
-
-        times = psutil.Process(pid).cpu_times()
-        return float(times.user + times.system)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ COMMANDS = {
     "broker": "Start the Mosquitto of a site.",
     "orchestrator": "Run the Intelligent Orchestrator, or change its goal.",
     "report": "Response times, accuracy and shares from the response log.",
+    "calibrate": "Fit the simulator to a response log.",
+    "train": "Let an agent learn on a simulated site.",
+    "reproduce": "The paper's tables and figures beside ours.",
     "zoo": "Fetch, build, verify and list the eight networks.",
     "config": "Check YAML files.",
 }
