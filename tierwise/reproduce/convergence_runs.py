@@ -37,11 +37,11 @@ MOST_SEEDS = 1000
 # deep Q-network five seconds with three users, two minutes and more with five.
 Q_SEEDS = {
     "still": {3: MOST_SEEDS, 4: MOST_SEEDS, 5: 8},
-    "visited": {3: MOST_SEEDS, 4: MOST_SEEDS, 5: 3},
+    "visited": {3: MOST_SEEDS, 4: MOST_SEEDS, 5: 5},
 }
 Q_TRANSFER_SEEDS = {5: 5}
-DQN_SEEDS = {"still": {3: MOST_SEEDS, 4: MOST_SEEDS, 5: 5}, "visited": {3: 5, 4: 3, 5: 2}}
-DQN_TRANSFER_SEEDS = {5: 3}
+DQN_SEEDS = {"still": {3: MOST_SEEDS, 4: MOST_SEEDS, 5: 5}, "visited": {3: 5, 4: 5, 5: 2}}
+DQN_TRANSFER_SEEDS = {5: 5}
 FORM = 1  # raised when agents or simulator change so that former runs say nothing any more
 
 MOST_Q_ROUNDS = {"still": 5, "visited": 40}  # times 10^users

@@ -52,7 +52,8 @@ def reproduce_figure6(results: Results) -> Artifact:
                 _draw_curves(panel, {floor: curves.get((policy, users, floor), []) for floor in FLOORS}, "-")
                 panel.set_title(f"{name}, {users} users")
             line[0].set_ylabel("minus reward, ms")
-        panels[0][0].legend(title="floor")
+        handles = panels[0][0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=len(FLOORS), title="accuracy floor")
 
     text = (
         "The course of the training in one state: minus the reward of equation 4, averaged over blocks of rounds and "
@@ -80,6 +81,8 @@ def reproduce_figure7(results: Results) -> Artifact:
     rows = reproduce_table11(results).facts["transfer"]
 
     def draw(figure: Figure) -> None:
+        from matplotlib.lines import Line2D
+
         panels = figure.subplots(1, len(LEARNERS))
         for panel, (policy, name) in zip(panels, LEARNERS.items(), strict=True):
             for transfer, style in ((False, ":"), (True, "-")):
@@ -88,7 +91,8 @@ def reproduce_figure7(results: Results) -> Artifact:
             panel.set_title(f"{name}, five users (dotted: from nothing)")
             panel.set_xscale("log")
         panels[0].set_ylabel("minus reward, ms")
-        panels[0].legend([f"floor {floor}" for floor in TRANSFER_FLOORS])
+        lines = [Line2D([], [], color=COLOURS[floor], label=f"floor {floor}") for floor in TRANSFER_FLOORS]
+        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines))
 
     text = (
         "An agent that has converged without a floor begins the training with one. The published speed-ups, 12.5 and "
@@ -113,10 +117,10 @@ def _mean_curve(results: Results, policy: Policy, users: int, floor: str, transf
     ]
     if not found:
         return []
-    block = found[0].block_rounds
-    # Only the last block of a run is not whole.
-    whole = max(1, min(len(result.curve) - (result.rounds % block > 0) for result in found))
-    return [((place + 1) * block, float(np.mean([r.curve[place][0] for r in found]))) for place in range(whole)]
+    block, shortest = found[0].block_rounds, min(len(result.curve) for result in found)
+    # The last block of a run is shorter; where it is the last of all, it ends where they do.
+    ends = [min((place + 1) * block, float(np.mean([r.rounds for r in found]))) for place in range(shortest)]
+    return [(end, float(np.mean([r.curve[place][0] for r in found]))) for place, end in enumerate(ends)]
 
 
 def _draw_curves(panel: Axes, curves: dict[str, Curve], style: str) -> None:
