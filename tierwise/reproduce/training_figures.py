@@ -127,6 +127,8 @@ def _draw_curves(panel: Axes, curves: dict[str, Curve], style: str) -> None:
     for floor, curve in curves.items():
         if curve:
             at, rewards = zip(*curve, strict=True)
-            panel.plot(at, [-reward for reward in rewards], style, color=COLOURS[floor], label=floor, linewidth=1.4)
+            panel.plot(
+                at, [-reward for reward in rewards], "." + style, color=COLOURS[floor], label=floor, linewidth=1.4, ms=4
+            )
     panel.set_yscale("log")
     panel.set_xlabel("rounds")
