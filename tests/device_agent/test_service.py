@@ -194,15 +194,15 @@ def test_emulated_result_is_held_back_until_the_virtual_finish(models: Any) -> N
 
 
 def test_emulated_jobs_slow_each_other_down(models: Any) -> None:
-    """With contention 1, three jobs that come together take nearly three times the reference time, never more."""
+    """With contention 1, three jobs that come together take about three times the reference time."""
 
     async def scenario() -> None:
         service = shared(models, reference_ms=100.0)
         models.gate.set()
         served = await asyncio.gather(*(service.submit(job(name)) for name in "abc"))
 
-        # They are submitted microseconds apart, on a busy machine milliseconds, so not quite three times.
-        assert all(isinstance(one, Served) and 200 < one.compute_ms <= 300.001 for one in served)
+        # They are submitted microseconds apart, so not quite three times.
+        assert all(isinstance(one, Served) and 290 < one.compute_ms <= 300.001 for one in served)
         await service.drain(5.0)
 
     asyncio.run(scenario())
