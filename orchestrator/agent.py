@@ -6,8 +6,9 @@ one per device. So a table for three devices, a network for five and a solver fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from broker.vocabulary import Action, ModelName, NodeId
@@ -31,16 +32,53 @@ class Observation:
     accuracy_tenths: Mapping[ModelName, int]
 
 
+class Bound(StrEnum):
+    """A constraint that kept a device from an action that it would be faster with."""
+
+    FLOOR = "floor"  # the accuracy floor
+    LOAD = "load"  # what its sharing the tier would cost the others there
+    ENTRY = "entry"  # a tier takes no more than twice as many as were tried together
+
+
+class Reason(StrEnum):
+    """Why a device was told its action."""
+
+    BEST = "best"  # part of the best joint action as far as is known
+    UNCERTAIN = "uncertain"  # it may be better than what is known to be good
+    PROBE = "probe"  # to see whether something unused has changed
+    HELD = "held"  # decided earlier; others are decided around it
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why one device was told `action`: the agent's own prediction then. Times in ms, `sd_ms` one standard deviation.
+
+    `runner_up`: the device's next best action when all others do as decided; None where it has no other.
+    `bounds`: what held in the joint decision, and so may have kept this device from something faster.
+    """
+
+    action: Action
+    predicted_ms: float
+    sd_ms: float
+    runner_up: Action | None
+    runner_up_ms: float | None
+    runner_up_sd_ms: float | None
+    bounds: tuple[Bound, ...]
+    reason: Reason
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A joint action: `actions[i]` is one of the observation's `actions[i]`.
 
     An agent that knows better than the joint fallback assignment may name a local `fallbacks[i]` for each device.
+    One that can say why has `why`: the explanation of the i-th device's part, computed when it is called.
     """
 
     actions: tuple[Action, ...]
     explored: bool = False
     fallbacks: tuple[ModelName, ...] | None = None
+    why: Callable[[int], Explanation] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +141,21 @@ class Transferable(Learner, Protocol):
 
     def knows(self, observation: Observation) -> bool:
         """Whether it has learned anything for these devices with these actions under this floor, in any state."""
+
+
+@runtime_checkable
+class Immediate(Agent, Protocol):
+    """An agent that can decide one request on arrival, the others' current assignments held."""
+
+    def act_one(self, observation: Observation, place: int, held: Sequence[Action | None]) -> Choice:
+        """Choose for the `place`-th device alone; the observation is of all devices that are online.
+
+        `held[i]` is what the i-th device was last told, None where that is nothing, or no more possible. The choice
+        lists `held` with the new action in it, and the action that the agent assumes where there is none: together
+        they keep the floor.
+        """
+
+    def learn_one(
+        self, observation: Observation, place: int, choice: Choice, executed: Action | None, response_ms: float | None
+    ) -> None:
+        """What came of one `act_one`; as in Experience, None where nothing came."""
