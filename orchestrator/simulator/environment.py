@@ -61,14 +61,16 @@ class EndEdgeCloudEnv(gymnasium.Env[State, Actions]):
 
     ## Dynamics
     A local run takes the calibration's time of its model, divided by the device's speed. k jobs that share edge or
-    cloud take compute x (1 + contention (k - 1) / vCPUs) each. Every request pays for asking over its device's link,
-    an offloaded one for its image too; a weak edge link adds to both. Background load makes nodes busy (a Markov chain
-    per node) and tasks there longer. Events change speeds, delays and links, or take nodes down. One factor of noise
-    per device and round, of mean 1, multiplies a response time and its stages.
+    cloud take compute x (1 + contention (k - 1) / vCPUs) each, or what the tier's `shape` says; with `queue: fifo` that
+    on average, one after the other. Every request pays for asking over its device's link, an offloaded one for its
+    image too; a weak edge link adds to both. Background load makes nodes busy (a Markov chain per node) and tasks there
+    longer. Events change speeds, delays and links, or take nodes down. One factor of noise per device and round, of
+    mean 1, multiplies a response time and its stages, and a further one those of outliers.
 
     ## Start, end
     Nobody is busy at the start. Nothing terminates and nothing is truncated; use `max_episode_steps` for episodes.
-    The same seed gives the same trajectory; noise and background load have random streams of their own.
+    The same seed gives the same trajectory; noise, background load, fifo orders and outliers have random streams of
+    their own.
 
     ## Arguments
     `users`: N, 1 to 1000 and more. `experiment`, `calibration`, `scenario`: the name of one that comes along, a YAML

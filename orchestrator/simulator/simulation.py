@@ -13,11 +13,12 @@ from broker.vocabulary import NodeId
 from configs.calibration import NoiseSection
 from configs.scenario import ScenarioConfig
 from orchestrator.errors import SimulationRefused
+from orchestrator.simulator.contention import fifo_shares
 from orchestrator.simulator.noise import Blocks, Noise
 from orchestrator.simulator.site import Bools, Floats, Site
 
 STAGES = ("decide", "encode", "uplink", "queue", "compute", "downlink")  # as in a report
-DECIDE, UPLINK, COMPUTE = STAGES.index("decide"), STAGES.index("uplink"), STAGES.index("compute")
+DECIDE, UPLINK, QUEUE, COMPUTE = (STAGES.index(name) for name in ("decide", "uplink", "queue", "compute"))
 COMPONENTS = 3  # CPU, memory, link (Table 3)
 IDLE_CPU_PERCENT, BUSY_CPU_PERCENT = 5.0, 95.0
 IDLE_MEMORY_PERCENT = 30.0
@@ -27,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One round of B sites with N devices. Times in ms; `expected_ms` is the average without noise.
+    """One round of B sites with N devices. Times in ms; `expected_ms` is the average without noise and outliers.
 
     `response_ms` (B, N), `stages_ms` (B, N, 6) in the order of STAGES, `missing` (B, N): no result came, the deadline
     counts; `mean_ms`, `expected_ms` (B,); `tenths` (B,): sum of the chosen models' accuracies; `floor_met` (B,).
@@ -43,12 +44,13 @@ class Played:
 
 
 class Simulation:
-    """Mutable: background load, the last round's own load, the round, and two streams of random numbers.
+    """Mutable: background load, the last round's own load, the round, and its streams of random numbers.
 
     `round` rounds are played, and `happened` of the scenario's events have happened: all that are due before the next
     one. `largest_ms`: no expected response time is above it, before or after any event.
 
-    Noise and background load have a stream each, so what is drawn for one never depends on the other.
+    Noise, background load, the order on fifo tiers and outliers have a stream each, so what is drawn for one never
+    depends on another.
     """
 
     def __init__(
@@ -78,10 +80,12 @@ class Simulation:
 
     def reset(self, seed: int | None) -> None:
         """Round 0: nobody busy, nothing done yet, every event still to come."""
-        noise_seed, load_seed = np.random.SeedSequence(seed).spawn(2)
+        noise_seed, load_seed, order_seed, outlier_seed = np.random.SeedSequence(seed).spawn(4)
         batch, devices = self._batch, len(self._start.devices)
         self._noise = Noise(self._noise_settings, (batch, devices), np.random.default_rng(noise_seed))
         self._load = Blocks((batch, 2 + devices), np.random.default_rng(load_seed))
+        self._order = Blocks((batch, devices), np.random.default_rng(order_seed))
+        self._outliers = Blocks((batch, devices), np.random.default_rng(outlier_seed))
         self.busy = np.zeros((batch, 2 + devices), dtype=bool)
         self.own_cpu_percent = np.zeros((batch, 2 + devices))
         self._any_background = bool(self._starts.any())
@@ -95,7 +99,7 @@ class Simulation:
         self._compute_ms = np.zeros((len(site.devices), len(site.actions)))
         self._compute_ms[:, : site.models] = site.local_ms
         self._ask_ms, self._image_ms = site.ask_ms, site.image_ms
-        self._any_down = bool(site.down.any())
+        self._any_down, self._any_fifo = bool(site.down.any()), any(site.fifo)
         end, *serving = site.busy_factors
         self._busy_factors = np.array(serving + [end] * len(site.devices))
         weak = site.weak_links
@@ -129,11 +133,11 @@ class Simulation:
         self.round += 1
         site = self.site
         on_edge, on_cloud = actions == site.models, actions == site.models + 1
+        asked = on_edge, on_cloud
         if self._any_down:  # a dead device asks for nothing
             alive = ~site.down[2:]
-            sharers = (on_edge & alive).sum(axis=1), (on_cloud & alive).sum(axis=1)
-        else:
-            sharers = on_edge.sum(axis=1), on_cloud.sum(axis=1)
+            asked = on_edge & alive, on_cloud & alive
+        sharers = asked[0].sum(axis=1), asked[1].sum(axis=1)
         offloaded = on_edge | on_cloud
         compute_ms = self._compute_ms[self._rows, actions]
         edge_ms, cloud_ms = site.shared_ms[0][sharers[0]], site.shared_ms[1][sharers[1]]
@@ -147,7 +151,11 @@ class Simulation:
         stages_ms[..., DECIDE] = self._ask_ms
         stages_ms[..., UPLINK] = offloaded * self._image_ms
         stages_ms[..., COMPUTE] = compute_ms
-        played = self._measured(stages_ms, self._missing(on_edge, on_cloud), site.tenths[actions].sum(axis=1))
+        expected_ms = stages_ms.sum(axis=2)
+        if self._any_fifo:
+            self._queue(stages_ms, asked)
+        missing = self._missing(on_edge, on_cloud)
+        played = self._measured(stages_ms, expected_ms, missing, site.tenths[actions].sum(axis=1))
         self._pass_on(sharers, offloaded)
         return played
 
@@ -172,10 +180,25 @@ class Simulation:
         missing: Bools = (on_edge & edge) | (on_cloud & cloud) | devices
         return missing
 
-    def _measured(self, stages_ms: Floats, missing: Bools | None, tenths: Ints) -> Played:
-        expected_ms = stages_ms.sum(axis=2)
+    def _queue(self, stages_ms: Floats, asked: tuple[Bools, Bools]) -> None:
+        draws = self._order.row()
+        for fifo, queued in zip(self.site.fifo, asked, strict=True):
+            if fifo:
+                wait, compute = fifo_shares(draws, queued)
+                stages_ms[..., QUEUE] += wait * stages_ms[..., COMPUTE]
+                stages_ms[..., COMPUTE] *= np.where(queued, compute, 1.0)
+
+    def _factors(self) -> Floats:
         factors = self._noise.row()
-        response_ms = expected_ms * factors
+        if self._noise_settings.outlier_percent:
+            hit = self._outliers.row() < self._noise_settings.outlier_percent / 100
+            factors = factors * np.where(hit, self._noise_settings.outlier_factor, 1.0)
+        return factors
+
+    def _measured(self, stages_ms: Floats, expected_ms: Floats, missing: Bools | None, tenths: Ints) -> Played:
+        """`expected_ms` (B, N) is that of the stages but for the order on fifo tiers: their mean, not their sum."""
+        factors = self._factors()
+        response_ms = (stages_ms.sum(axis=2) if self._any_fifo else expected_ms) * factors
         stages_ms *= factors[..., None]
         if missing is None:
             missing = np.zeros(response_ms.shape, dtype=bool)
@@ -214,7 +237,14 @@ class Simulation:
             "own_cpu_percent": self.own_cpu_percent.tolist(),
             "noise": self._noise.save(),
             "load": self._load.save(),
+            **{name: blocks.save() for name, blocks in self._further_streams().items()},
         }
+
+    def _further_streams(self) -> dict[str, Blocks]:
+        """Those that only some sites use; what others save is as it was before there were any."""
+        used = {"order": any(self._start.fifo), "outliers": self._noise_settings.outlier_percent > 0}
+        streams = {"order": self._order, "outliers": self._outliers}
+        return {name: blocks for name, blocks in streams.items() if used[name]}
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go on where `save` was called. Raises KeyError, TypeError, ValueError."""
@@ -228,6 +258,8 @@ class Simulation:
         self._happen()
         self._noise.load(saved["noise"])
         self._load.load(saved["load"])
+        for name, blocks in self._further_streams().items():
+            blocks.load(saved[name])
         self.put(busy, own)
 
     def put(self, busy: Bools, own_cpu_percent: Floats) -> None:

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from broker.vocabulary import Action, Link, ModelName, NodeId, Tier
-from configs.calibration import CalibrationConfig, LinkCost, TierSection
+from configs.calibration import CalibrationConfig, LinkCost, Queue, TierSection
 from configs.demo import ExperimentConfig
 from configs.scenario import EventKind, EventSection
 from orchestrator.accuracy import Accuracies
 from orchestrator.errors import SimulationRefused
+from orchestrator.simulator.contention import shared_ms
+from orchestrator.simulator.device_draws import interaction_factors, speeds
 from orchestrator.solver.problem import Problem
 
 MOST_DEVICES = 10_000
@@ -38,7 +40,8 @@ class Site:
     `local_ms` (N, M); `shared_ms` (2, N + 1): compute of one job when k are on the edge, on the cloud, index 0 unused;
     `weak` (N,); `busy_factors` end, edge, cloud; `deficits` and `tenths` (A,) in tenths of a point. Of edge, cloud and
     each device (2 + N,): `down`, and `slow`, the factor of events that is in `local_ms` and `shared_ms` already, as is
-    `delay_ms` (2,) of edge and cloud.
+    `delay_ms` (2,) of edge and cloud. `fifo`: whether edge and cloud serve one job after the other; `shared_ms` is the
+    mean over the sharers then.
     """
 
     devices: tuple[NodeId, ...]
@@ -56,6 +59,7 @@ class Site:
     slow: Floats
     delay_ms: Floats
     deadline_ms: float
+    fifo: tuple[bool, bool] = (False, False)
 
     @property
     def models(self) -> int:
@@ -110,7 +114,10 @@ class Site:
         return Problem(own_ms, tier, self.deficits, shared_ms, self.budget(floor_tenths))
 
     def largest_ms(self) -> float:
-        """No expected response time is above it, whatever all do and however busy the nodes are."""
+        """No expected response time is above it, whatever all do and however busy the nodes are.
+
+        On a fifo tier that is the expectation over the order; the last of many takes almost twice that.
+        """
         end, *serving = self.busy_factors
         local = float((self.local_ms * end).max())
         shared = float((self.shared_ms[:, 1:] * np.array(serving)[:, None]).max() + self.image_ms.max())
@@ -191,16 +198,14 @@ def site_of(calibration: CalibrationConfig, experiment: ExperimentConfig, users:
     served = [_served(tier, accuracies) for tier in tiers]
     actions = [Action(Tier.END, model) for model in models]
     actions += [Action(tier, model) for tier, model in zip(SERVING, served, strict=True)]
-    speed_of = _by_number(calibration.speeds, "the calibration's speeds")
-    speeds = np.array([speed_of.get(place, 1.0) for place in range(users)])
     links = calibration.links
     return Site(
         devices=tuple(names),
         actions=tuple(actions),
         tenths=np.array([accuracies.tenths[action.model] for action in actions]),
         best_tenths=accuracies.best_tenths,
-        local_ms=np.array([calibration.models[model] for model in models]) / speeds[:, None],
-        shared_ms=np.stack([_shared_ms(tier, model, users) for tier, model in zip(tiers, served, strict=True)]),
+        local_ms=_local_ms(calibration, models, users),
+        shared_ms=np.stack([shared_ms(tier, model, users) for tier, model in zip(tiers, served, strict=True)]),
         weak=_weak(experiment, users),
         edge_weak=experiment.links.get(NodeId("edge")) is Link.WEAK,
         links=(links.regular, links.weak, links.edge_weak),
@@ -210,7 +215,19 @@ def site_of(calibration: CalibrationConfig, experiment: ExperimentConfig, users:
         slow=np.ones(2 + users),
         delay_ms=np.zeros(2),
         deadline_ms=calibration.deadline_ms,
+        fifo=(calibration.edge.queue is Queue.FIFO, calibration.cloud.queue is Queue.FIFO),
     )
+
+
+def _local_ms(calibration: CalibrationConfig, models: Sequence[ModelName], users: int) -> Floats:
+    """(N, M). Raises SimulationRefused."""
+    speed_of = _by_number(calibration.speeds, "the calibration's speeds")
+    drawn = speeds(calibration.speed_spread, users)
+    speed = np.array([speed_of.get(place, drawn[place]) for place in range(users)])
+    local_ms: Floats = np.array([calibration.models[model] for model in models]) / speed[:, None]
+    if calibration.interactions.sd_percent:
+        local_ms = local_ms * interaction_factors(calibration.interactions, users, len(models))
+    return local_ms
 
 
 def _device_names(users: int) -> list[NodeId]:
@@ -245,8 +262,3 @@ def _weak(experiment: ExperimentConfig, users: int) -> Bools:
 def _served(tier: TierSection, accuracies: Accuracies) -> ModelName:
     """Edge and cloud always run their most accurate model (section 4.2)."""
     return max(tier.compute_ms, key=lambda model: (accuracies.tenths[model], -accuracies.cost[model]))
-
-
-def _shared_ms(tier: TierSection, model: ModelName, users: int) -> Floats:
-    sharers = np.maximum(1, np.arange(users + 1))
-    return tier.compute_ms[model] * (1.0 + tier.contention * (sharers - 1) / tier.vcpus)

@@ -17,7 +17,8 @@ from orchestrator.solver.exact import solve
 from orchestrator.solver.problem import Problem, Solution
 from orchestrator.state import Resources, SystemState
 
-MOST_KEPT = 4096  # observations of states seen before
+MOST_KEPT = 4096  # observations of states seen before, and problems
+MOST_KEPT_DEVICES = 409_600  # in all that is kept of each: some 40 MB of problems
 
 Key = tuple[bytes, int]
 
@@ -44,6 +45,7 @@ class World:
         self._actions = (site.actions,) * len(site.devices)
         self._observations: dict[Key, Observation] = {}
         self._resources: dict[tuple[float, float], Resources] = {}
+        self._most_kept = min(MOST_KEPT, MOST_KEPT_DEVICES // len(site.devices))
         self._problems: dict[tuple[bytes, int], Problem] = {}
         self._solutions: dict[int, Solution] = {}
 
@@ -54,7 +56,7 @@ class World:
 
     @property
     def states_seen(self) -> int:
-        """How many states were observed so far (of very many, the newest thousands)."""
+        """How many states were observed so far (of very many, only the newest)."""
         return len(self._observations)
 
     def reset(self, seed: int) -> None:
@@ -68,19 +70,17 @@ class World:
         key = cpu.tobytes(), hash(links.tobytes())
         known = self._observations.get(key)
         if known is None:
-            known = self._observation(
-                [self._resource(*node) for node in zip(cpu.tolist(), links.tolist(), strict=True)]
-            )
-            if len(self._observations) >= MOST_KEPT:
+            nodes = zip(cpu.tolist(), links.tolist(), strict=True)
+            known = self._observation([self._resources.get(node) or self._resource(node) for node in nodes])
+            if len(self._observations) >= self._most_kept:
                 self._observations.clear()
             self._observations[key] = known
         return known
 
-    def _resource(self, cpu_percent: float, weak: float) -> Resources:
-        key = (cpu_percent, weak)
-        if key not in self._resources:
-            self._resources[key] = Resources(cpu_percent, IDLE_MEMORY_PERCENT, Link.WEAK if weak else Link.REGULAR)
-        return self._resources[key]
+    def _resource(self, node: tuple[float, float]) -> Resources:
+        cpu_percent, weak = node
+        made = Resources(cpu_percent, IDLE_MEMORY_PERCENT, Link.WEAK if weak else Link.REGULAR)
+        return self._resources.setdefault(node, made)
 
     def _observation(self, nodes: list[Resources]) -> Observation:
         edge, cloud, *devices = nodes
@@ -118,7 +118,7 @@ class World:
     def _problem(self, busy: Bools) -> Problem:
         key = busy.tobytes(), self.simulation.happened
         if key not in self._problems:
-            if len(self._problems) >= MOST_KEPT:
+            if len(self._problems) >= self._most_kept:
                 self._problems.clear()
                 self._solutions.clear()
             self._problems[key] = self.site.problem(self.floor_tenths, busy)

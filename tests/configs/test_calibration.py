@@ -120,6 +120,22 @@ def test_an_empty_origin_is_none() -> None:
         ),
         ("origin:", "speeds: {s1: 0}\norigin:", "c.yaml:13:14 speeds.s1: must be greater than 0"),
         ("origin:", "speeds: {S1: 1}\norigin:", "c.yaml:13:14 speeds.S1: 'S1' is not a node id"),
+        ("contention: 0", "shape: concave", "c.yaml:8:10 cloud.shape: must be 'linear', 'convex', 'kinked'"),
+        ("contention: 0", "queue: lifo", "c.yaml:8:10 cloud.queue: must be 'shared' or 'fifo'"),
+        ("contention: 0", "exponent: 0.9", "c.yaml:8:13 cloud.exponent: must be greater than or equal to 1"),
+        ("contention: 0", "half_at: 0", "c.yaml:8:12 cloud.half_at: must be greater than 0"),
+        ("contention: 0", "steepness: -1", "c.yaml:8:14 cloud.steepness: must be greater than or equal to 0"),
+        (
+            "origin:",
+            "noise: {outlier_percent: 101}\norigin:",
+            "c.yaml:13:26 noise.outlier_percent: must be less than or equal to 100",
+        ),
+        (
+            "origin:",
+            "speed_spread: {slowest: 3, fastest: 2}\norigin:",
+            "c.yaml:13:15 speed_spread: slowest is 3, above fastest, 2",
+        ),
+        ("origin:", "interactions: {seed: -1}\norigin:", "c.yaml:13:22 interactions.seed: must be greater than or"),
         ("origin:", "latency: 3\norigin:", "c.yaml:13:1 latency: is not a known key"),
         ("version: 1", "version: 2", "c.yaml:1:10 version: must be 1"),
     ],
@@ -136,6 +152,51 @@ def test_all_mistakes_are_told_at_once() -> None:
     text = GOOD.replace("d0: 400", "d0: -400").replace("vcpus: 4", "vcpus: four").replace("ask_ms: 1,", "ask: 1,")
 
     assert [3, 6, 10, 10] == [int(problem.split(":")[1]) for problem in problems_of(text)]
+
+
+UNUSED = """\
+speed_spread: {slowest: 1, fastest: 1.0}
+interactions: {sd_percent: 0}
+noise: {outlier_percent: 0.0, outlier_factor: 5}
+"""
+
+
+def test_what_came_later_is_written_only_where_it_is_used() -> None:
+    """Naming its defaults changes neither what is written nor what needs an origin, so hashes of it stay the same."""
+    text = GOOD.replace("contention: 1}", "contention: 1, queue: shared, shape: linear, exponent: 1.7}") + UNUSED
+    named, plain = loads(text, CalibrationConfig, "c.yaml"), loads(GOOD, CalibrationConfig, "c.yaml")
+
+    assert plain == named
+    assert plain.model_dump_json() == named.model_dump_json()
+    assert {"vcpus", "compute_ms", "contention"} == set(named.model_dump()["edge"])
+    assert {"distribution", "sd_percent"} == set(named.model_dump()["noise"])
+    assert not {"speed_spread", "interactions"} & set(named.model_dump())
+
+
+USED = """\
+speed_spread: {fastest: 8, seed: 4}
+interactions: {sd_percent: 25}
+noise: {outlier_percent: 1}
+"""
+USED_ORIGIN = "  speed_spread: assumed\n  interactions: assumed\n"
+
+
+def test_what_came_later_is_a_coefficient_where_it_is_used() -> None:
+    """It is written, read again as the same, and needs an origin."""
+    used = (
+        GOOD.replace("contention: 1}", "contention: 1, queue: fifo, shape: kinked, steepness: 2}") + USED_ORIGIN + USED
+    )
+    calibration = loads(used, CalibrationConfig, "c.yaml")
+    later = {
+        "edge.queue", "edge.shape", "edge.steepness", "speed_spread.slowest", "speed_spread.fastest",
+        "speed_spread.seed", "interactions.sd_percent", "interactions.seed", "noise.outlier_percent",
+    }  # fmt: skip
+
+    assert later == set(calibration.coefficients()) - set(loads(GOOD, CalibrationConfig, "c.yaml").coefficients())
+    assert calibration == loads(yaml.safe_dump(calibration.model_dump(mode="json")), CalibrationConfig, "again.yaml")
+    assert ["c.yaml:1:1 origin lacks interactions.sd_percent, interactions.seed"] == problems_of(
+        used.replace("  interactions: assumed\n", "")
+    )
 
 
 @pytest.mark.parametrize("path", CALIBRATIONS, ids=lambda path: path.stem)

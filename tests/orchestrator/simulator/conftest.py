@@ -11,6 +11,7 @@ from configs.calibration import CalibrationConfig, NoiseSection
 from configs.demo import ExperimentConfig
 from configs.scenario import ScenarioConfig
 from orchestrator.accuracy import Accuracies
+from orchestrator.simulator.families import merged
 from orchestrator.simulator.simulation import Simulation
 from orchestrator.simulator.site import Site, site_of
 from orchestrator.simulator.world import World
@@ -30,7 +31,10 @@ HAND = {
     "busy": {"end": 2, "edge": 1.5, "cloud": 1.25},
     "noise": {"distribution": "none", "sd_percent": 0},
     "deadline_ms": 3000,
-    "origin": dict.fromkeys(["models", "speeds", "edge", "cloud", "links", "busy", "noise", "deadline_ms"], "by hand"),
+    "origin": dict.fromkeys(
+        ["models", "speeds", "speed_spread", "interactions", "edge", "cloud", "links", "busy", "noise", "deadline_ms"],
+        "by hand",
+    ),
 }
 NOISY = NoiseSection(sd_percent=3.0)
 
@@ -39,9 +43,9 @@ Happening = Mapping[str, Any]
 
 
 class MakeSite(Protocol):
-    """The site of so many devices with the `links` of the nodes named."""
+    """The site of so many devices with the `links` of the nodes named; `change` of the hand-written calibration."""
 
-    def __call__(self, users: int, links: Links | None = None) -> Site: ...
+    def __call__(self, users: int, links: Links | None = None, change: Happening | None = None) -> Site: ...
 
 
 class MakeSimulation(Protocol):
@@ -56,6 +60,7 @@ class MakeSimulation(Protocol):
         floor_tenths: int = 0,
         batch: int = 1,
         seed: int = 1,
+        change: Happening | None = None,
     ) -> Simulation: ...
 
 
@@ -77,9 +82,10 @@ def hand() -> CalibrationConfig:
 def make_site(hand: CalibrationConfig, accuracies: Accuracies) -> MakeSite:
     """See MakeSite."""
 
-    def make(users: int, links: Links | None = None) -> Site:
+    def make(users: int, links: Links | None = None, change: Happening | None = None) -> Site:
         experiment = ExperimentConfig.model_validate({"version": 1, "name": "test", "links": links or {}})
-        return site_of(hand, experiment, users, accuracies)
+        changed = CalibrationConfig.model_validate(merged(hand.model_dump(mode="json"), change or {}))
+        return site_of(changed, experiment, users, accuracies)
 
     return make
 
@@ -96,8 +102,9 @@ def make_simulation(hand: CalibrationConfig, make_site: MakeSite) -> MakeSimulat
         floor_tenths: int = 0,
         batch: int = 1,
         seed: int = 1,
+        change: Happening | None = None,
     ) -> Simulation:
-        site, scenario = make_site(users, links), scenario_of(happening)
+        site, scenario = make_site(users, links, change), scenario_of(happening)
         simulation = Simulation(site, scenario, noise or hand.noise, floor_tenths, batch)
         simulation.reset(seed)
         return simulation

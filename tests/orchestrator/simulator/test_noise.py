@@ -90,3 +90,31 @@ def test_the_mean_is_measured_and_the_expectation_is_not(make_simulation: Any) -
 
     assert 302.0 == played.expected_ms[0] != played.mean_ms[0]
     assert played.response_ms[0].mean() == pytest.approx(played.mean_ms[0])
+
+
+def test_outliers_are_the_share_stated_and_the_factor_stated(make_simulation: Any) -> None:
+    """Of 100,000, within five standard errors; all others are as without outliers, as is what is expected."""
+    noise, actions = NoiseSection(sd_percent=10), np.zeros((200, 5), dtype=np.int64)
+    clean = make_simulation(5, noise=noise, batch=200)
+    dirty = make_simulation(5, noise=NoiseSection(sd_percent=10, outlier_percent=2, outlier_factor=7), batch=200)
+    hits = 0
+    for _ in range(100):
+        first, second = clean.play(actions), dirty.play(actions)
+        ratios = second.response_ms / first.response_ms
+        hit = ratios > 2
+        hits += int(hit.sum())
+
+        assert np.allclose(ratios[hit], 7.0, rtol=1e-12, atol=0)
+        assert (second.response_ms[~hit] == first.response_ms[~hit]).all()
+        assert np.allclose(second.stages_ms.sum(axis=2), second.response_ms, rtol=1e-12, atol=0)
+        assert (first.expected_ms == second.expected_ms).all()
+    assert 0.02 == pytest.approx(hits / 100_000, abs=5 * np.sqrt(0.02 * 0.98 / 100_000))
+
+
+def test_outliers_need_no_noise(make_simulation: Any) -> None:
+    """Every measurement is one at 100 %."""
+    noise = NoiseSection(distribution="none", outlier_percent=100, outlier_factor=3)
+    played = make_simulation(2, noise=noise).play(np.array([[0, 0]]))
+
+    assert [1206.0, 606.0] == played.response_ms[0].tolist()
+    assert 302.0 == played.expected_ms[0]

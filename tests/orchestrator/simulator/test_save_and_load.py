@@ -60,6 +60,33 @@ def test_it_goes_on_over_the_end_of_a_block(make_simulation: Any) -> None:
         assert _trajectory(original, 600, seed=5) == _trajectory(copy, 600, seed=5)
 
 
+FIFO = {"edge": {"queue": "fifo"}, "cloud": {"queue": "fifo"}}
+OUTLIERS = NoiseSection(distribution="student_t", sd_percent=10, outlier_percent=20)
+
+
+@pytest.mark.parametrize("rounds", [0, 4, 100, 1364, 1366])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_orders_and_outliers_go_on_exactly(make_simulation: Any, rounds: int, batch: int) -> None:
+    """In the middle of a block of random numbers and at its ends; through JSON."""
+    original = make_simulation(3, happening=HAPPENING, noise=OUTLIERS, change=FIFO, batch=batch)
+    _trajectory(original, rounds, seed=3)
+    copy = make_simulation(3, happening=HAPPENING, noise=OUTLIERS, change=FIFO, batch=batch, seed=99)
+    copy.load(json.loads(json.dumps(original.save())))
+
+    assert original.save() == copy.save()
+    assert _trajectory(original, 60, seed=5) == _trajectory(copy, 60, seed=5)
+
+
+def test_what_has_no_orders_and_outliers_saves_none(make_simulation: Any) -> None:
+    """So that trainings that were saved before there were any go on; what has them refuses to go on without."""
+    plain = make_simulation(3, happening=HAPPENING).save()
+
+    assert {"round", "busy", "own_cpu_percent", "noise", "load"} == set(plain)
+    for extra in ({"change": FIFO}, {"noise": OUTLIERS}):
+        with pytest.raises(KeyError, match=r"order|outliers"):
+            make_simulation(3, happening=HAPPENING, **extra).load(plain)
+
+
 def test_saving_changes_nothing(make_simulation: Any) -> None:
     """What is saved every round plays what is never saved does."""
     saved, plain = (make_simulation(3, happening=HAPPENING, noise=NOISY) for _ in range(2))
