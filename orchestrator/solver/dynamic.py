@@ -31,20 +31,26 @@ def effort(reduced: Reduced) -> tuple[int, int]:
 
 def solve(reduced: Reduced) -> Solution:
     """The proven optimum. Raises FloorUnreachable when no tier takes the number of devices that would be on it."""
+    return solve_by_deficit(reduced)[0]
+
+
+def solve_by_deficit(reduced: Reduced) -> tuple[Solution, Floats]:
+    """The same, and the least sum in ms for each deficit used, in the units of `reduced`."""
     devices = reduced.options
     least_ms: Floats = np.zeros((1, 1, 1))
     columns: list[Columns] = []
     for options in devices:
         least_ms, chosen = _with_device(least_ms, options, reduced)
         columns.append(chosen)
-    position = _best(least_ms, reduced)
+    total_ms = _shared(least_ms, reduced)
+    position = _best(total_ms)
     actions: list[int] = []
     for options, chosen in zip(reversed(devices), reversed(columns), strict=True):
         column = int(chosen[position])
         edge, cloud, deficit = next(option.step for option in options if option.column == column)
         position = position[0] - edge, position[1] - cloud, position[2] - deficit
         actions.append(column)
-    return solution_of(reduced.problem, actions[::-1])
+    return solution_of(reduced.problem, actions[::-1]), total_ms.min(axis=(0, 1))
 
 
 def _size(size: Step, options: list[Option], reduced: Reduced) -> Step:
@@ -68,11 +74,16 @@ def _with_device(before_ms: Floats, options: list[Option], reduced: Reduced) -> 
     return after_ms, chosen
 
 
-def _best(least_ms: Floats, reduced: Reduced) -> Step:
-    """The cell with the least sum once the sharers have paid; the first in the order of deficit, edge, cloud."""
+def _shared(least_ms: Floats, reduced: Reduced) -> Floats:
+    """The sums in ms once the sharers have paid."""
     edges, clouds, _ = least_ms.shape
     edge_ms, cloud_ms = reduced.problem.sums_ms
-    total_ms = least_ms + edge_ms[:edges, None, None] + cloud_ms[:clouds, None]
+    total_ms: Floats = least_ms + edge_ms[:edges, None, None] + cloud_ms[:clouds, None]
+    return total_ms
+
+
+def _best(total_ms: Floats) -> Step:
+    """The cell with the least sum; the first in the order of deficit, edge, cloud."""
     deficits_first = np.moveaxis(total_ms, 2, 0)
     deficit, edge, cloud = np.unravel_index(int(np.argmin(deficits_first)), deficits_first.shape)
     if total_ms[edge, cloud, deficit] == np.inf:

@@ -35,12 +35,13 @@ class Option(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Reduced:
     """What is left of `problem`: `own_ms` (N, A) is inf where an action was dropped, `deficits` (N, A) count in units
-    of which `slack` are left, each device's least is 0."""
+    (of `unit` tenths) of which `slack` are left, each device's least is 0."""
 
     problem: Problem
     own_ms: Floats
     deficits: Ints
     slack: int
+    unit: int = 1
 
     @cached_property
     def allowed(self) -> Bools:
@@ -90,7 +91,7 @@ def reduce(problem: Problem) -> Reduced:
         deficits, slack = np.zeros_like(deficits), 0
         own_ms = np.where(_beaten(own_ms, deficits, problem.tier), np.inf, own_ms)
     unit = max(1, int(np.gcd.reduce(deficits, axis=None)))
-    return Reduced(problem, own_ms, deficits // unit, slack // unit)
+    return Reduced(problem, own_ms, deficits // unit, slack // unit, unit)
 
 
 def _beaten(own_ms: Floats, deficits: Ints, tier: Ints) -> Bools:
@@ -98,11 +99,11 @@ def _beaten(own_ms: Floats, deficits: Ints, tier: Ints) -> Bools:
 
     Of two equal ones the one in the earlier column stays.
     """
-    beaten = np.zeros(own_ms.shape, dtype=bool)
-    for column in range(own_ms.shape[1]):
-        here = tier == tier[column]
-        rivals_ms, ms = own_ms[:, here], own_ms[:, column, None]
-        rivals_deficit, deficit = deficits[:, here], deficits[:, column, None]
-        better = (rivals_ms < ms) | (rivals_deficit < deficit) | (np.flatnonzero(here) < column)
-        beaten[:, column] = ((rivals_ms <= ms) & (rivals_deficit <= deficit) & better).any(axis=1)
+    columns = np.arange(own_ms.shape[1])
+    # (N, A, A): the action, then its rival.
+    may = (tier[:, None] == tier) & (own_ms[:, None, :] <= own_ms[:, :, None])
+    may &= deficits[:, None, :] <= deficits[:, :, None]
+    better = (own_ms[:, None, :] < own_ms[:, :, None]) | (deficits[:, None, :] < deficits[:, :, None])
+    better |= columns < columns[:, None]
+    beaten: Bools = (may & better).any(axis=2)
     return beaten
