@@ -45,6 +45,8 @@ CARRIAGE: dict[Channel, Carriage] = {
     Channel.ROUND: Carriage(messages.Round, qos=1, expiry_s=10),
     Channel.GOAL: Carriage(messages.Goal, qos=1, retain=True),
     Channel.GOAL_SET: Carriage(messages.GoalSet, qos=1),
+    Channel.EXPLAIN_ASK: Carriage(messages.ExplainAsk, qos=1, expiry_s=10),
+    Channel.EXPLAIN: Carriage(messages.Explain, qos=1, expiry_s=10),
 }
 
 _encoder = msgspec.json.Encoder()

@@ -150,11 +150,15 @@ class RoundSummary(Struct, frozen=True, kw_only=True):
 
 
 class Round(Struct, frozen=True, kw_only=True):
-    """`open`: devices in closed loop may ask now. `complete`: every report is in, or its deadline has passed."""
+    """`open`: devices in closed loop may ask now. Not `open`: every report is in, or its deadline has passed.
+
+    `immediate`, with `open`: requests are decided one by one, so a device asks again as soon as its own has ended.
+    """
 
     round: Count
     open: bool
     summary: RoundSummary | None = None
+    immediate: bool = False
 
 
 class Goal(Struct, frozen=True, kw_only=True):
@@ -172,6 +176,48 @@ class GoalSet(Struct, frozen=True, kw_only=True):
     policy: Text | None = None
 
 
+class ExplainAsk(Struct, frozen=True, kw_only=True):
+    """Why was this decided? Null: the device's last decision."""
+
+    request_id: Request_ | None = None
+
+
+class Explain(Struct, frozen=True, kw_only=True):
+    """Why one device was told its action: what was expected of it and of the next best, and what held.
+
+    `refused` and no more where the request is not known; `refused`, but what was decided, where nobody said why.
+    """
+
+    request_id: Request_ | None
+    round: Count | None = None
+    tier: Tier | None = None
+    model: Model | None = None
+    policy: Text | None = None
+    explored: bool | None = None
+    predicted_ms: Milliseconds | None = None
+    sd_ms: Milliseconds | None = None
+    runner_up_tier: Tier | None = None
+    runner_up_model: Model | None = None
+    runner_up_ms: Milliseconds | None = None
+    runner_up_sd_ms: Milliseconds | None = None
+    bounds: Annotated[list[Text], Meta(max_length=16)] | None = None
+    reason: Text | None = None
+    refused: Text | None = None
+
+
 Message = (
-    Birth | State | Telemetry | Request | Decision | Report | ReportAck | Result | Heartbeat | Round | Goal | GoalSet
+    Birth
+    | State
+    | Telemetry
+    | Request
+    | Decision
+    | Report
+    | ReportAck
+    | Result
+    | Heartbeat
+    | Round
+    | Goal
+    | GoalSet
+    | ExplainAsk
+    | Explain
 )

@@ -31,6 +31,8 @@ class Channel(StrEnum):
     ROUND = "round"
     GOAL = "goal"
     GOAL_SET = "goal/set"
+    EXPLAIN_ASK = "explain/ask"
+    EXPLAIN = "explain"
 
 
 @dataclass(frozen=True, slots=True)

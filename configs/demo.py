@@ -32,7 +32,7 @@ class DemoConfig(Section):
     version: Literal[1]
     site: SiteName
     accuracy_floor: Floor
-    policy: Policy = Policy.Q_LEARNING
+    policy: Policy = Policy.FACTORED
     rounds: RoundsOfDemo = RoundsOfDemo()
     weak_delay_ms: float = Field(20.0, ge=0, le=10_000, description="added to each outgoing message on a weak link")
     nodes: tuple[FleetNode, ...] = Field(min_length=3)

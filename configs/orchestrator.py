@@ -15,6 +15,7 @@ from configs.section import Floor, NodeName, Section, SiteName
 class Policy(StrEnum):
     """Who decides."""
 
+    FACTORED = "factored"
     Q_LEARNING = "q_learning"
     DQN = "dqn"
     OFFLOAD_ONLY = "offload_only"
@@ -28,16 +29,36 @@ class GoalSection(Section):
     """The Quality of Service Goal at the start; `goal/set` changes it while it runs."""
 
     accuracy_floor: Floor = Field(89.0, description="min, max, or Top-5 % with at most one decimal")
-    policy: Policy = Policy.Q_LEARNING
+    policy: Policy = Policy.FACTORED
+
+
+class ActionSpace(StrEnum):
+    """What a device may be told."""
+
+    PAPER = "paper"
+    FULL = "full"
+
+
+class RoundsMode(StrEnum):
+    """When a request is decided."""
+
+    SYNCHRONOUS = "synchronous"
+    IMMEDIATE = "immediate"
 
 
 class RoundsSection(Section):
     """How requests become rounds."""
 
-    window_ms: float = Field(200.0, gt=0, le=60_000, description="from a round's first request to its decision")
+    mode: RoundsMode = Field(
+        RoundsMode.SYNCHRONOUS,
+        description="synchronous: the requests of several devices together; immediate: each alone, on its arrival",
+    )
+    window_ms: float = Field(
+        200.0, gt=0, le=60_000, description="synchronous: from a round's first request to its decision"
+    )
     deadline_ms: float = Field(5000.0, gt=0, le=600_000, description="from a decision to the end of waiting for it")
     min_devices: int = Field(1, ge=1, le=10_000, description="no round is opened before so many are online")
-    open_period_s: float = Field(1.0, gt=0, le=60, description="an open round without a request is announced again")
+    open_period_s: float = Field(1.0, gt=0, le=60, description="how often devices are told that they may ask")
 
 
 class RewardSection(Section):
@@ -103,6 +124,16 @@ class DqnSection(Section):
     reward_gain: float = Field(0.3, gt=0, le=1e6)
 
 
+class FactoredSection(Section):
+    """Our own agent; docs/learning.md says how these were chosen."""
+
+    optimism: float = Field(1.5, gt=0, le=10, description="width of optimism: times sqrt(2 ln(e + round)) deviations")
+    diversity: float = Field(0.5, ge=0, lt=1, description="like devices differ by up to this share in their optimism")
+    caution: float = Field(0.1, ge=0, le=3, description="deviations by which what is uncertain counts as slower")
+    probe_every_rounds: int = Field(8, ge=2, le=100_000, description="what was not used for so long is tried again")
+    probe_share: float = Field(0.01, gt=0, le=1, description="but probes of one kind cost no more of the response time")
+
+
 class StateSection(Section):
     """Table 3: where available ends and busy begins."""
 
@@ -133,9 +164,14 @@ class OrchestratorConfig(Section):
     broker: BrokerSection = BrokerSection()
     goal: GoalSection = GoalSection()
     rounds: RoundsSection = RoundsSection()
+    action_space: ActionSpace = Field(
+        ActionSpace.PAPER,
+        description="paper: edge and cloud run their most accurate model (section 4.2); full: any model that they have",
+    )
     reward: RewardSection = RewardSection()
     q_learning: QLearningSection = QLearningSection()
     dqn: DqnSection = DqnSection()
+    factored: FactoredSection = FactoredSection()
     state: StateSection = StateSection()
     liveness: LivenessSection = LivenessSection()
     files: FilesSection = FilesSection()

@@ -1,5 +1,6 @@
 """Conducts the rounds: opens, collects, decides, and hands what is complete to the finisher.
 
+In immediate mode each request is a round of its own, decided on arrival around what the other devices were told last.
 Whatever a message or the clock makes due is done at once. A round's decisions are handed to the client before
 anything about them is written anywhere.
 """
@@ -15,16 +16,20 @@ from broker.clock import Clock
 from broker.events import event
 from broker.messages import Decision, Message, Report, Round, RoundSummary
 from broker.topics import Channel
-from broker.vocabulary import NodeId, RequestId, Tier
-from configs.orchestrator import OrchestratorConfig
+from broker.vocabulary import Action, ModelName, NodeId, RequestId, Tier
+from configs.orchestrator import OrchestratorConfig, RoundsMode
 from orchestrator.accuracy import Accuracies
+from orchestrator.agent import Immediate
 from orchestrator.deciding import JointDecision, decide
+from orchestrator.explaining import why_of
 from orchestrator.finishing import Finisher, Surroundings
 from orchestrator.goal import GoalInForce, Memory, memory_of
+from orchestrator.immediate import Assignments, decide_one
 from orchestrator.latency import Latencies
-from orchestrator.log_writer import DecisionRow
+from orchestrator.log_rows import DecisionRow, ExplanationRow
 from orchestrator.nodes import Registry
 from orchestrator.observe import Observer
+from orchestrator.pace import Pace
 from orchestrator.policies import Policies
 from orchestrator.rounds import RoundBook, RoundEntry
 from orchestrator.settling import Decided
@@ -32,14 +37,15 @@ from orchestrator.settling import Decided
 log = logging.getLogger(__name__)
 
 LOOK_AROUND_S = 0.25  # nodes fall silent without a message; so often we look
+EXPLAINED_AT_ONCE = 32  # an explanation may take 0.2 ms; messages wait no longer than for so many
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The ways out: publish (False when it could not leave), log a decision, and whether there is a link."""
+    """The ways out: publish (False when it could not leave), log a decision or why, and whether there is a link."""
 
     publish: Callable[[NodeId, Channel, Message], bool]
-    log_decision: Callable[[DecisionRow], object]
+    log_decision: Callable[[DecisionRow | ExplanationRow], object]
     connected: Callable[[], bool]
 
 
@@ -72,8 +78,12 @@ class Conductor:
         self._doors = doors
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._observer = Observer(site.registry, site.accuracies)
-        self._book = RoundBook(next_round, config.rounds.window_ms / 1000, config.rounds.deadline_ms / 1000)
+        self._observer = Observer(site.registry, site.accuracies, config.action_space)
+        rounds = config.rounds
+        self._assignments = Assignments() if rounds.mode is RoundsMode.IMMEDIATE else None
+        at_once = self._assignments is not None
+        self._book = RoundBook(next_round, rounds.window_ms / 1000, rounds.deadline_ms / 1000, at_once=at_once)
+        self._pace = Pace(rounds)
         around = Surroundings(
             lambda seen: replace(seen, state=self._observer.state(seen.devices, clock.monotonic())),
             self._memory,
@@ -82,7 +92,6 @@ class Conductor:
         files = config.files
         self.finisher = Finisher(files.directory, files.checkpoint_every_rounds, site.policies, site.accuracies, around)
         self._decided: dict[int, Decided] = {}
-        self._opened: tuple[int, float] = (0, float("-inf"))
         self._latencies = Latencies()
         self._without_agent = 0
         self._stopping = False
@@ -134,7 +143,7 @@ class Conductor:
             self._decide(entry, since_s)
         for entry in self._book.complete(now_s):
             self.finisher.finish(entry, self._decided.pop(entry.number, None))
-        self._open_if_idle(now_s)
+        self._open(now_s)
         next_s = min(self._book.next_event_s() or float("inf"), now_s + LOOK_AROUND_S)
         if self._timer is not None:
             self._timer.cancel()
@@ -145,29 +154,48 @@ class Conductor:
 
     def _decide(self, entry: RoundEntry, since_s: float) -> None:
         goal, now_s = self.goal, self._clock.monotonic()
-        observation = self._observer.observe(entry.asked, goal.floor_tenths, now_s)
-        if not observation.devices:
+        joint = self._joint(entry, now_s)
+        if joint is None:
             event(log, logging.WARNING, "nothing_to_decide", round=entry.number, devices=len(entry.asked))
             return
-        joint = decide(self._policies.agent(goal.policy), observation, self._accuracies)
         self._without_agent += joint.agent is None
         decisions = self._decisions(entry, joint, now_s)
         sent = [row for row in decisions if self._doors.publish(row.node, Channel.DECISION, row.decision)]
         self._latencies.add((self._clock.monotonic() - since_s) * 1000)
+        if self._assignments is not None:
+            for row in sent:
+                action = Action(row.decision.tier, ModelName(row.decision.model))
+                self._assignments.tell(row.node, action, ModelName(row.decision.fallback_model))
         self._decided[entry.number] = Decided(
             joint,
             goal.policy_version,
             self._config.rounds.deadline_ms,
             self._config.reward.maximum_response_ms,
         )
-        # After the client's own write at the end of this turn: the disk comes last.
-        self._loop.call_soon(self._log_decisions, sent)
+        # After the client's own write at the end of this turn: why, and the disk, come last.
+        self._loop.call_soon(self._log_decisions, joint, sent)
+
+    def _joint(self, entry: RoundEntry, now_s: float) -> JointDecision | None:
+        """The decision for all that asked; None where none of them can do anything."""
+        goal = self.goal
+        agent = self._policies.agent(goal.policy)
+        if self._assignments is None or not isinstance(agent, Immediate):
+            observation = self._observer.observe(entry.asked, goal.floor_tenths, now_s)
+            return decide(agent, observation, self._accuracies) if observation.devices else None
+        (device,) = entry.asked
+        everybody = self._registry.online_devices(now_s)
+        observation = self._observer.observe({*everybody, device}, goal.floor_tenths, now_s)
+        if device not in observation.devices:
+            return None
+        place = observation.devices.index(device)
+        return decide_one(agent, observation, place, self._assignments, self._accuracies)
 
     def _decisions(self, entry: RoundEntry, joint: JointDecision, now_s: float) -> list[DecisionRow]:
         serving = {tier: self._registry.serving(tier, now_s) for tier in (Tier.EDGE, Tier.CLOUD)}
         rows = []
         seen = joint.observation
-        for device, action, fallback in zip(seen.devices, joint.choice.actions, joint.fallbacks, strict=True):
+        for place in joint.places:
+            device, action = seen.devices[place], joint.choice.actions[place]
             server = serving.get(action.tier)
             decision = Decision(
                 request_id=entry.asked[device].request_id,
@@ -175,7 +203,7 @@ class Conductor:
                 tier=action.tier,
                 model=action.model,
                 serving_node=device if server is None else server.node,
-                fallback_model=fallback,
+                fallback_model=joint.fallbacks[place],
                 deadline_ms=self._config.rounds.deadline_ms,
                 policy=joint.policy,
                 policy_version=self.goal.policy_version,
@@ -184,27 +212,39 @@ class Conductor:
             rows.append(DecisionRow(device, seen.floor_tenths, decision))
         return rows
 
-    def _log_decisions(self, rows: list[DecisionRow]) -> None:
+    def _log_decisions(self, joint: JointDecision, rows: list[DecisionRow]) -> None:
         for row in rows:
             self._doors.log_decision(row)
+        if joint.choice.why is not None:
+            places = {joint.observation.devices[place]: place for place in joint.places}
+            self._explain(joint, [(places[row.node], row) for row in rows])
 
-    def _open_if_idle(self, now_s: float) -> None:
-        if self._book.in_flight or self.finisher.busy or not self._doors.connected():
+    def _explain(self, joint: JointDecision, rows: list[tuple[int, DecisionRow]]) -> None:
+        for place, row in rows[:EXPLAINED_AT_ONCE]:
+            why = why_of(joint, place)
+            if why is not None:
+                self._doors.log_decision(ExplanationRow(row.node, RequestId(row.decision.request_id), why))
+        if rest := rows[EXPLAINED_AT_ONCE:]:
+            self._loop.call_soon(self._explain, joint, rest)
+
+    def _open(self, now_s: float) -> None:
+        few = len(self._registry.online_devices(now_s)) < self._config.rounds.min_devices
+        if few or not self._doors.connected():
             return
-        if len(self._registry.online_devices(now_s)) < self._config.rounds.min_devices:
-            return
-        number, (opened, opened_s) = self._book.collecting_number, self._opened
-        if number == opened and now_s - opened_s < self._config.rounds.open_period_s:
-            return
-        self._opened = (number, now_s)
-        self._doors.publish(self._config.node, Channel.ROUND, Round(round=number, open=True))
+        idle = not self._book.in_flight and not self.finisher.busy
+        opening = self._pace.opening(self._book.collecting_number, idle, now_s)
+        if opening is not None:
+            self._doors.publish(self._config.node, Channel.ROUND, opening)
 
     def _announce(self, number: int, summary: RoundSummary | None) -> None:
-        self._doors.publish(self._config.node, Channel.ROUND, Round(round=number, open=False, summary=summary))
-        if summary is not None:
+        now_s = self._clock.monotonic()
+        told = self._pace.tells_end(now_s)
+        if told:
+            self._doors.publish(self._config.node, Channel.ROUND, Round(round=number, open=False, summary=summary))
+        if told and summary is not None:
             event(
                 log, logging.INFO, "round", round=number, policy=summary.policy, devices=summary.devices,
                 missing=summary.missing, mean_ms=summary.mean_response_ms, accuracy=summary.accuracy_percent,
                 floor_met=summary.floor_met, explored=summary.explored, **self.figures(),
             )  # fmt: skip
-        self._wake(self._clock.monotonic())
+        self._wake(now_s)

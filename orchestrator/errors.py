@@ -15,6 +15,7 @@ TierwiseError
 ├── PolicyUnavailable        a policy whose library is not installed
 ├── DirectoryInUse            another orchestrator keeps its files there
 ├── NothingLogged             a report over no rows
+├── NotExplained              decisions of a policy that does not say why
 ├── TooLittleLogged           a log that holds too little of something to fit a calibration
 └── OutputRefused             a file that exists already, or cannot be written
 """
@@ -78,6 +79,10 @@ class DirectoryInUse(TierwiseError):
 
 class NothingLogged(TierwiseError):
     """A report over no rows."""
+
+
+class NotExplained(TierwiseError):
+    """Decisions of a policy that does not say why."""
 
 
 class TooLittleLogged(TierwiseError):

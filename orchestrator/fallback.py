@@ -23,7 +23,7 @@ def joint_fallback(
     decided: Sequence[Action], local_models: Sequence[Sequence[ModelName]], floor: int, accuracies: Accuracies
 ) -> tuple[ModelName | None, ...]:
     """One fallback model per device, in order; None for a device that has no local model. `floor` in tenths."""
-    spent = sum(accuracies.deficit(action.model) for action in decided)
+    spent = accuracies.best_tenths * len(decided) - sum(accuracies.tenths[action.model] for action in decided)
     budget = accuracies.budget(len(decided), floor)
     if spent > budget:
         return safe_local(local_models, floor, accuracies)
@@ -61,13 +61,21 @@ def _within_shares(
     if not local_models:
         return []
     best = accuracies.best_tenths
-    least = [min(best - accuracies.tenths[model] for model in models) for models in local_models]
+    # Devices share few lists of models, so each list is looked through once: a thousand devices ask one by one.
+    lists = {id(models): models for models in local_models}
+    least_of = {key: min(best - accuracies.tenths[model] for model in models) for key, models in lists.items()}
+    least = [least_of[id(models)] for models in local_models]
     needed = [max(0, deficit - already) for deficit, already in zip(least, granted, strict=True)]
     # A negative rest means that the floor cannot be kept with these models: then each is as accurate as it can be.
     share = max(0, rest - sum(needed)) // len(local_models)
-    chosen = []
-    for models, already, own in zip(local_models, granted, needed, strict=True):
-        allowed = already + own + share if rest >= sum(needed) else min(best - accuracies.tenths[m] for m in models)
-        within = [model for model in models if best - accuracies.tenths[model] <= allowed]
-        chosen.append(min(within, key=accuracies.cost.__getitem__))
-    return chosen
+    enough = rest >= sum(needed)
+    allowed = [
+        already + own + share if enough else at_least
+        for already, own, at_least in zip(granted, needed, least, strict=True)
+    ]
+    cheapest: dict[tuple[int, int], ModelName] = {}
+    for models, limit in zip(local_models, allowed, strict=True):
+        if (id(models), limit) not in cheapest:
+            within = [model for model in models if best - accuracies.tenths[model] <= limit]
+            cheapest[id(models), limit] = min(within, key=accuracies.cost.__getitem__)
+    return [cheapest[id(models), limit] for models, limit in zip(local_models, allowed, strict=True)]

@@ -17,17 +17,30 @@ from broker.client import Endpoint, Inbound, MqttClient
 from broker.clock import Clock, SystemClock
 from broker.errors import MessageTooLarge, NotConnected, Refused, TierwiseError
 from broker.events import event
-from broker.messages import Birth, GoalSet, Heartbeat, Message, Report, ReportAck, Request, State, Telemetry
+from broker.messages import (
+    Birth,
+    ExplainAsk,
+    GoalSet,
+    Heartbeat,
+    Message,
+    Report,
+    ReportAck,
+    Request,
+    State,
+    Telemetry,
+)
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, NodeState, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig
 from model_zoo.manifest import load_manifest
 from orchestrator.accuracy import accuracies_of
+from orchestrator.answering import answer
 from orchestrator.conductor import Conductor, Doors, SiteParts
 from orchestrator.directory import held
 from orchestrator.finishing import MEMORY_NAME
 from orchestrator.goal import goal_at_start, read_memory
-from orchestrator.log_writer import Listener, LogWriter, ReportRow, Stored, TelemetryRow
+from orchestrator.log_rows import Answered, Listener, QuestionRow, ReportRow, Stored, TelemetryRow
+from orchestrator.log_writer import LogWriter
 from orchestrator.nodes import Registry
 from orchestrator.policies import Policies
 from orchestrator.response_log import LOG_NAME, last_round
@@ -38,6 +51,7 @@ HEARTBEAT_S = 1.0
 MOST_IDS_PER_ACK = 1000  # the wire's bound
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 
 def serve(config: OrchestratorConfig) -> int:
@@ -69,7 +83,9 @@ class Orchestrator:
         goal = goal_at_start(config.goal, memory)
         self._policies.agent(goal.policy)  # a checkpoint that is refused is refused before anybody asks
         listener = Listener(
-            lambda ids: self._in_loop(self._acknowledge, ids), lambda ids: self._in_loop(self._refuse_foreign, ids)
+            stored=lambda ids: self._in_loop(self._acknowledge, ids),
+            foreign=lambda ids: self._in_loop(self._refuse_foreign, ids),
+            answered=lambda answers: self._in_loop(self._explain, answers),
         )
         self._log = LogWriter(
             directory / LOG_NAME, config.site, self._accuracies.tenths, listener, clock, config.files.telemetry_rows
@@ -129,6 +145,7 @@ class Orchestrator:
         self._on(Channel.REQUEST, Request, self._on_request)
         self._on(Channel.REPORT, Report, self._on_report)
         self._on(Channel.GOAL_SET, GoalSet, self._on_goal_set, own)
+        self._on(Channel.EXPLAIN_ASK, ExplainAsk, self._on_explain_ask)
         self._client.on_connect.append(self._on_connect)
 
     def _on(
@@ -186,6 +203,12 @@ class Orchestrator:
         self._publish(self._config.node, Channel.GOAL, goal.message())
         self._conductor.finisher.remember()
 
+    def _on_explain_ask(self, node: NodeId, ask: ExplainAsk, _received_s: float) -> None:
+        request_id = None if ask.request_id is None else RequestId(ask.request_id)
+        # Through the writer's thread: it answers after the rows of all decisions that have left.
+        if not self._log.put(QuestionRow(node, request_id)):
+            event(log, logging.ERROR, "question_not_taken", node=node, reason="too many rows wait for the disk")
+
     def _end_device(self, node: NodeId) -> None:
         known = self._registry.get(node)
         if known is None or known.birth is None:
@@ -195,8 +218,8 @@ class Orchestrator:
 
     # -- the writer's answers, and what goes out --------------------------------------------------------------
 
-    def _in_loop(self, callback: Callable[[Stored], None], ids: Stored) -> None:
-        self._loop.call_soon_threadsafe(callback, ids)
+    def _in_loop(self, callback: Callable[[T], None], told: T) -> None:
+        self._loop.call_soon_threadsafe(callback, told)
 
     def _acknowledge(self, stored: Stored) -> None:
         by_node: dict[NodeId, list[str]] = defaultdict(list)
@@ -209,6 +232,10 @@ class Orchestrator:
     def _refuse_foreign(self, foreign: Stored) -> None:
         for node, request_id in foreign:
             self._client.refuse(Refused("foreign_request", f"{request_id} was decided for another"), node=node)
+
+    def _explain(self, answers: Answered) -> None:
+        for asked, decision in answers:
+            self._publish(asked.node, Channel.EXPLAIN, answer(asked.request_id, decision))
 
     def _publish(self, node: NodeId, channel: Channel, body: Message) -> bool:
         """False when it could not leave; everything here is sent again, asked again, or survived by its receiver."""

@@ -11,15 +11,26 @@ import queue
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from broker.clock import Clock
 from broker.events import event
-from broker.messages import Decision, Report, Telemetry
-from broker.vocabulary import ModelName, NodeId, RequestId, SiteId, Tier
+from broker.vocabulary import ModelName, NodeId, RequestId, SiteId
 from orchestrator.errors import LogRefused
+from orchestrator.explained import WHY_COLUMNS, LoggedDecision, decision_of
+from orchestrator.log_rows import (
+    Answered,
+    DecisionRow,
+    ExplanationRow,
+    Listener,
+    QuestionRow,
+    ReportRow,
+    Row,
+    Stored,
+    TelemetryRow,
+)
 from orchestrator.response_log import open_for_writing
 
 log = logging.getLogger(__name__)
@@ -43,42 +54,13 @@ UNSTORABLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
-    """One decision as it was sent."""
+@dataclass(slots=True)
+class _Done:
+    """What one batch came to; told once it is committed."""
 
-    node: NodeId
-    floor_tenths: int
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One report as it came."""
-
-    node: NodeId
-    report: Report
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetryRow:
-    """One telemetry message; `tier` as the node's birth said."""
-
-    node: NodeId
-    tier: Tier | None
-    telemetry: Telemetry
-
-
-Row = DecisionRow | ReportRow | TelemetryRow
-Stored = list[tuple[NodeId, RequestId]]
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told, in the writer's thread, what became of reports: stored (or stored before), or another device's."""
-
-    stored: Callable[[Stored], None]
-    foreign: Callable[[Stored], None]
+    stored: Stored = field(default_factory=list)
+    foreign: Stored = field(default_factory=list)
+    answered: Answered = field(default_factory=list)
 
 
 class LogWriter:
@@ -191,34 +173,46 @@ class LogWriter:
 
     def _store(self, batch: Sequence[Row]) -> None:
         """All rows in one commit; then tell. Raises sqlite3.Error when nothing was stored."""
-        stored: Stored = []
-        foreign: Stored = []
+        done = _Done()
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             for row in batch:
-                self._insert(row, stored, foreign)
+                self._take(row, done)
             self.connection.execute("COMMIT")
         except sqlite3.Error:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
-        if stored:
-            self._listener.stored(stored)
-        if foreign:
-            self._listener.foreign(foreign)
+        if done.stored:
+            self._listener.stored(done.stored)
+        if done.foreign:
+            self._listener.foreign(done.foreign)
+        if done.answered:
+            self._listener.answered(done.answered)
 
-    def _insert(self, row: Row, stored: Stored, foreign: Stored) -> None:
+    def _take(self, row: Row, done: _Done) -> None:
         try:
             if isinstance(row, DecisionRow):
                 self._insert_decision(row)
+            elif isinstance(row, ExplanationRow):
+                self._add_explanation(row)
             elif isinstance(row, TelemetryRow):
                 self._insert_telemetry(row)
+            elif isinstance(row, QuestionRow):
+                done.answered.append((row, self._answer(row)))
             else:
                 taken = self._insert_report(row)
-                (stored if taken else foreign).append((row.node, RequestId(row.report.request_id)))
+                (done.stored if taken else done.foreign).append((row.node, RequestId(row.report.request_id)))
         except UNSTORABLE as error:
             self.dropped["unstorable"] += 1
             event(log, logging.ERROR, "log_row_refused", row=type(row).__name__, node=row.node, error=error)
+
+    def _answer(self, row: QuestionRow) -> LoggedDecision | None:
+        try:
+            return decision_of(self.connection, row.node, row.request_id)
+        except ValueError as error:  # a tier or outcome that this version does not know
+            event(log, logging.ERROR, "logged_decision_not_understood", node=row.node, error=error)
+            return None
 
     def _insert_report(self, row: ReportRow) -> bool:
         """False: the request was decided for another device.
@@ -257,16 +251,21 @@ class LogWriter:
 
     def _insert_decision(self, row: DecisionRow) -> None:
         sent = row.decision
-        self._insert_row(
-            "decision",
-            row.node,
+        columns = (
             "request_id, round, policy, policy_version, explored, floor_tenths, tier, model, serving_node, "
-            "fallback_model, deadline_ms",
-            (
-                sent.request_id, sent.round, sent.policy, sent.policy_version, sent.explored, row.floor_tenths,
-                sent.tier, sent.model, sent.serving_node, sent.fallback_model, sent.deadline_ms,
-            ),
+            "fallback_model, deadline_ms"
+        )
+        values = (
+            sent.request_id, sent.round, sent.policy, sent.policy_version, sent.explored, row.floor_tenths,
+            sent.tier, sent.model, sent.serving_node, sent.fallback_model, sent.deadline_ms,
         )  # fmt: skip
+        self._insert_row("decision", row.node, columns, values)
+
+    def _add_explanation(self, row: ExplanationRow) -> None:
+        self.connection.execute(
+            f"UPDATE decision SET {', '.join(f'{column} = ?' for column in WHY_COLUMNS)} WHERE request_id=? AND node=?",
+            (*astuple(row.why), row.request_id, row.node),
+        )
 
     def _insert_telemetry(self, row: TelemetryRow) -> None:
         told = row.telemetry

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from broker.messages import Telemetry
+from broker.messages import Birth, Telemetry
 from broker.vocabulary import Action, ModelName, NodeId, Tier
+from configs.orchestrator import ActionSpace
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Observation
 from orchestrator.nodes import Node, Registry
-from orchestrator.state import SystemState, system_state
+from orchestrator.state import Resources, SystemState, resources
 
 SERVING_TIERS = (Tier.EDGE, Tier.CLOUD)
 
@@ -17,11 +18,16 @@ SERVING_TIERS = (Tier.EDGE, Tier.CLOUD)
 class Observer:
     """Makes observations of one site. Keeps equal action lists as one object: they are compared each round."""
 
-    def __init__(self, registry: Registry, accuracies: Accuracies) -> None:
+    def __init__(self, registry: Registry, accuracies: Accuracies, space: ActionSpace = ActionSpace.PAPER) -> None:
         self._registry = registry
         self._accuracies = accuracies
+        self._space = space
         self._action_lists: dict[tuple[Action, ...], tuple[Action, ...]] = {}
         self._local: dict[frozenset[ModelName], list[Action]] = {}
+        # What was made of each node's last words, so that one request of a thousand devices does not cost all of them.
+        self._actions_of: dict[NodeId, tuple[Birth, list[Action], tuple[Action, ...]]] = {}
+        self._resources_of: dict[NodeId, tuple[Telemetry, Resources]] = {}
+        self._offered: list[Action] = []
 
     def observe(self, devices: Iterable[NodeId], floor_tenths: int, now_s: float) -> Observation:
         """What there is to decide for `devices`. One that can do nothing at all is left out."""
@@ -38,20 +44,39 @@ class Observer:
 
     def state(self, devices: Iterable[NodeId], now_s: float) -> SystemState:
         """Equation 3 as the last telemetry has it."""
-        edge, cloud = (_telemetry(self._registry.serving(tier, now_s)) for tier in SERVING_TIERS)
-        return system_state(edge, cloud, [_telemetry(self._registry.get(device)) for device in devices])
+        edge, cloud = (self._resources(self._registry.serving(tier, now_s)) for tier in SERVING_TIERS)
+        return SystemState(edge, cloud, tuple(self._resources(self._registry.get(device)) for device in devices))
+
+    def _resources(self, node: Node | None) -> Resources | None:
+        if node is None or node.telemetry is None:
+            return None
+        known = self._resources_of.get(node.node)
+        if known is None or known[0] is not node.telemetry:
+            known = self._resources_of[node.node] = (node.telemetry, resources(node.telemetry))
+        return known[1]
 
     def _offered_by_tiers(self, now_s: float) -> list[Action]:
-        """Edge and cloud always run their most accurate model (section 4.2)."""
+        """Edge and cloud always run their most accurate model (section 4.2); in the full space, any that they have."""
         offered = []
         for tier in SERVING_TIERS:
-            node = self._registry.serving(tier, now_s)
-            model = self._accuracies.most_accurate(self._models(node))
-            if model is not None:
-                offered.append(Action(tier, model))
-        return offered
+            models = self._models(self._registry.serving(tier, now_s))
+            if self._space is ActionSpace.PAPER:
+                best = self._accuracies.most_accurate(models)
+                models = [] if best is None else [best]
+            offered += [Action(tier, model) for model in self._accuracies.tenths if model in models]
+        if offered != self._offered:
+            self._offered = offered
+        return self._offered
 
     def _actions(self, node: Node | None, offered: list[Action]) -> tuple[Action, ...]:
+        if node is None or node.birth is None:
+            return self._listed(node, offered)
+        known = self._actions_of.get(node.node)
+        if known is None or known[0] is not node.birth or known[1] is not offered:
+            known = self._actions_of[node.node] = (node.birth, offered, self._listed(node, offered))
+        return known[2]
+
+    def _listed(self, node: Node | None, offered: list[Action]) -> tuple[Action, ...]:
         models = frozenset(self._models(node))
         if models not in self._local:
             self._local[models] = [Action(Tier.END, model) for model in self._accuracies.tenths if model in models]
@@ -62,10 +87,6 @@ class Observer:
         if node is None or node.birth is None:
             return []
         return [ModelName(model) for model in node.birth.models if model in self._accuracies.tenths]
-
-
-def _telemetry(node: Node | None) -> Telemetry | None:
-    return node.telemetry if node is not None else None
 
 
 def local_models(actions: Iterable[Action]) -> list[ModelName]:

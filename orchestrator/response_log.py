@@ -4,6 +4,9 @@ Tables `response`, `decision` and `telemetry`. `id` grows with every stored row,
 came. `time_ns` is the wall clock, assigned once when a row is stored and strictly increasing per node and table even
 when that clock steps back: with the tags it is a point's identity. UNIQUE (node, request_id) drops doubles.
 `response` and `decision` are kept for ever, of `telemetry` the newest rows of a configured number.
+
+Version 2 added to `decision` why it was made, and an index of rounds. Opened for writing, a log of version 1 gets those
+columns, empty; opened for reading it stays as it is, and `has_explanations` is false.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from pathlib import Path
 from orchestrator.errors import LogRefused
 
 LOG_NAME = "response-log.sqlite3"
-VERSION = 1  # of the schema, in `user_version`
+VERSION = 2  # of the schema, in `user_version`
+OLDEST = 1  # that can be read, and brought up to date
 APPLICATION = 0x54574C47  # "TWLG", in `application_id`
 
 SCHEMA = """
@@ -64,9 +68,17 @@ CREATE TABLE decision (
     serving_node TEXT NOT NULL,
     fallback_model TEXT NOT NULL,
     deadline_ms REAL NOT NULL,
+    predicted_ms REAL,                   -- what the agent expected; NULL in all seven: it did not say why
+    predicted_sd_ms REAL,
+    runner_up TEXT,                      -- the next best action, as in d0@edge; NULL: there was no other
+    runner_up_ms REAL,
+    runner_up_sd_ms REAL,
+    bounds TEXT,                         -- what held: floor, load, entry, with commas between; '': nothing
+    reason TEXT,                         -- best, uncertain, probe, held; NULL: it did not say why
     UNIQUE (request_id, node),           -- in this order: a report asks whose request it was
     UNIQUE (node, time_ns)
 );
+CREATE INDEX decision_round ON decision (round);
 CREATE TABLE telemetry (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     time_ns INTEGER NOT NULL,
@@ -87,9 +99,21 @@ CREATE TABLE telemetry (
 );
 """
 
+# What version 1 lacks.
+FROM_1_TO_2 = """
+ALTER TABLE decision ADD COLUMN predicted_ms REAL;
+ALTER TABLE decision ADD COLUMN predicted_sd_ms REAL;
+ALTER TABLE decision ADD COLUMN runner_up TEXT;
+ALTER TABLE decision ADD COLUMN runner_up_ms REAL;
+ALTER TABLE decision ADD COLUMN runner_up_sd_ms REAL;
+ALTER TABLE decision ADD COLUMN bounds TEXT;
+ALTER TABLE decision ADD COLUMN reason TEXT;
+CREATE INDEX decision_round ON decision (round);
+"""
+
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open or make the log; its connection may go to one other thread. Raises LogRefused."""
+    """Open, bring up to date or make the log; its connection may go to one other thread. Raises LogRefused."""
     try:
         connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
     except sqlite3.Error as error:
@@ -97,7 +121,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     try:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             _make(connection)
-        _check(connection, path)
+        if _check(connection, path) < VERSION:
+            connection.executescript(f"BEGIN IMMEDIATE; {FROM_1_TO_2} PRAGMA user_version = {VERSION}; COMMIT;")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
@@ -133,16 +158,23 @@ def _make(connection: sqlite3.Connection) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {pragmas} COMMIT;")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    """The log's version. Raises LogRefused."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION:
         raise LogRefused(f"{path} is a database, but no response log; name another file")
-    if version != VERSION:
+    if not OLDEST <= version <= VERSION:
         raise LogRefused(
             f"{path} is a response log of schema version {version}, this Tierwise reads version {VERSION}; "
             "move it away to begin another, or use the Tierwise that wrote it"
         )
+    return version
+
+
+def has_explanations(connection: sqlite3.Connection) -> bool:
+    """Whether the log has the columns that say why; only one that an older Tierwise wrote has not."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= 2)
 
 
 def last_round(connection: sqlite3.Connection) -> int:

@@ -2,7 +2,8 @@
 
 Pure: no I/O, the time is passed in. A round is *collecting*, then *running* (decided, waiting for reports), then gone
 from the book. Every accepted request is in exactly one round and every round is decided exactly once. Rounds may
-overlap: a request that comes while others run starts the next collection.
+overlap: a request that comes while others run starts the next collection. Where requests are decided at once, each is a
+round of its own and due as soon as it is there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from broker.vocabulary import NodeId, RequestId
 GRACE_S = 0.5  # for a report that says "fell back at the deadline"
 MISSES_BEFORE_UNEXPECTED = 3
 MOST_COLLECTING = 8  # a device that asks faster than rounds are decided cannot fill the memory
+MOST_UNDER_WAY = 8  # nor can one, where requests are decided at once, that asks faster than it reports
 REMEMBERED_REQUESTS = 20_000
 
 
@@ -45,8 +47,10 @@ class RoundEntry:
 class RoundBook:
     """Collects requests into rounds. Times are monotonic seconds. Mutable; its calls are the only way to change it."""
 
-    def __init__(self, next_number: int, window_s: float, deadline_s: float) -> None:
+    def __init__(self, next_number: int, window_s: float, deadline_s: float, *, at_once: bool = False) -> None:
+        """`at_once`: each request is a round of its own that waits for nobody."""
         self._next_number = next_number
+        self._at_once = at_once
         self._window_s = window_s
         self._deadline_s = deadline_s
         self._collecting: deque[RoundEntry] = deque()
@@ -77,14 +81,13 @@ class RoundBook:
     def ask(self, device: NodeId, request_id: RequestId, now_s: float) -> int:
         """Take a request into the first collection that lacks its device; returns the round's number.
 
-        Raises Refused: `duplicate` (the id was taken before), `too_many_requests` (its device is in every collection).
+        Raises Refused: `duplicate` (the id was taken before), `too_many_requests` (its device is in every collection,
+        or has too many under way that are decided at once).
         """
         if request_id in self._known or request_id in self._round_of:
             raise Refused("duplicate", f"request {request_id} of {device} was taken before")
-        entry = next((entry for entry in self._collecting if device not in entry.asked), None)
+        entry = self._collection_for(device)
         if entry is None:
-            if len(self._collecting) >= MOST_COLLECTING:
-                raise Refused("too_many_requests", f"{device} has {MOST_COLLECTING} requests undecided")
             entry = RoundEntry(self._next_number, now_s)
             self._next_number += 1
             self._collecting.append(entry)
@@ -100,8 +103,11 @@ class RoundBook:
         """Close and return, oldest first, each round that has to be decided now.
 
         That is when every expected device has asked, or `window_s` after the round's first request. Expected: online,
-        with no request in flight, and not one that missed the last three rounds.
+        with no request in flight, and not one that missed the last three rounds. Where requests are decided at once
+        nobody is expected.
         """
+        if self._at_once:
+            return self.close_all(now_s)
         closed = []
         while self._collecting:
             entry = self._collecting[0]
@@ -114,7 +120,7 @@ class RoundBook:
         return closed
 
     def close_all(self, now_s: float) -> list[RoundEntry]:
-        """Close every collection, expected devices or not: the orchestrator stops."""
+        """Close every collection, whoever is expected."""
         closed = []
         while self._collecting:
             closed.append(self._close_oldest(now_s))
@@ -154,6 +160,17 @@ class RoundBook:
         times_s = [entry.first_asked_s + self._window_s for entry in islice(self._collecting, 1)]
         times_s += [self._ends_s(entry) for entry in islice(self._running.values(), 1)]
         return min(times_s, default=None)
+
+    def _collection_for(self, device: NodeId) -> RoundEntry | None:
+        """The collection that a request of `device` joins; None: a new one. Raises Refused (`too_many_requests`)."""
+        if self._at_once:
+            if self._waiting_for[device] >= MOST_UNDER_WAY:
+                raise Refused("too_many_requests", f"{device} has {MOST_UNDER_WAY} requests under way")
+            return None
+        entry = next((entry for entry in self._collecting if device not in entry.asked), None)
+        if entry is None and len(self._collecting) >= MOST_COLLECTING:
+            raise Refused("too_many_requests", f"{device} has {MOST_COLLECTING} requests undecided")
+        return entry
 
     def _ends_s(self, entry: RoundEntry) -> float:
         return (entry.decided_s or 0.0) + self._deadline_s + GRACE_S

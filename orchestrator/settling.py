@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.messages import LONGEST_MS, Report, RoundSummary
@@ -34,36 +35,50 @@ def settle(
     """
     joint = decided.joint
     observation, choice = joint.observation, joint.choice
-    reports = [_delivered(entry, device) for device in observation.devices]
-    executed = tuple(_executed(report) for report in reports)
+    reports = [delivered(entry, device) for device in observation.devices]
+    executed = tuple(executed_of(report) for report in reports)
     response_ms = tuple(None if report is None else report.response_ms for report in reports)
-    counted_ms = [decided.deadline_ms if ms is None else ms for ms in response_ms]
-    chosen_meets = accuracies.meets((action.model for action in choice.actions), observation.floor_tenths)
-    earned = reward(counted_ms, chosen_meets, decided.maximum_response_ms)
+    chosen = [action.model for action in choice.actions]
     ran = [
-        done.model if done is not None and done.model in accuracies.tenths else wanted.model
-        for done, wanted in zip(executed, choice.actions, strict=True)
+        done.model if done is not None and done.model in accuracies.tenths else wanted
+        for done, wanted in zip(executed, chosen, strict=True)
     ]
-    summary = RoundSummary(
+    summary = summary_of(decided, accuracies, response_ms, chosen, ran)
+    return Experience(observation, choice, executed, response_ms, summary.reward, next_observation), summary
+
+
+def summary_of(
+    decided: Decided,
+    accuracies: Accuracies,
+    response_ms: Sequence[float | None],
+    chosen: Sequence[ModelName],
+    ran: Sequence[ModelName],
+) -> RoundSummary:
+    """The summary of a round with these response times; `chosen` and `ran` are the models that its floor is about."""
+    joint = decided.joint
+    floor = joint.observation.floor_tenths
+    counted_ms = [decided.deadline_ms if ms is None else ms for ms in response_ms]
+    return RoundSummary(
         policy=joint.policy,
         policy_version=decided.policy_version,
-        explored=choice.explored,
-        devices=len(observation.devices),
+        explored=joint.choice.explored,
+        devices=len(response_ms),
         missing=sum(ms is None for ms in response_ms),
         mean_response_ms=min(LONGEST_MS, sum(counted_ms) / len(counted_ms)),
         accuracy_percent=accuracies.mean_percent(ran),
-        accuracy_floor_percent=observation.floor_tenths / 10,
-        floor_met=accuracies.meets(ran, observation.floor_tenths),
-        reward=earned,
+        accuracy_floor_percent=floor / 10,
+        floor_met=accuracies.meets(ran, floor),
+        reward=reward(counted_ms, accuracies.meets(chosen, floor), decided.maximum_response_ms),
     )
-    return Experience(observation, choice, executed, response_ms, earned, next_observation), summary
 
 
-def _delivered(entry: RoundEntry, device: NodeId) -> Report | None:
+def delivered(entry: RoundEntry, device: NodeId) -> Report | None:
+    """The device's report, if there is one and it brought a result."""
     asked = entry.asked.get(device)
     report = asked.report if asked is not None else None
     return report if report is not None and report.outcome is not Outcome.FAILED else None
 
 
-def _executed(report: Report | None) -> Action | None:
+def executed_of(report: Report | None) -> Action | None:
+    """What a device really did; None where it did not tell."""
     return None if report is None else Action(report.tier, ModelName(report.model))

@@ -5,7 +5,6 @@ Making it discrete is the Q-table's business (`orchestrator.agents.discretisatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.messages import Telemetry
@@ -33,10 +32,8 @@ class SystemState:
     devices: tuple[Resources | None, ...]
 
 
-def resources(telemetry: Telemetry | None) -> Resources | None:
+def resources(telemetry: Telemetry) -> Resources:
     """What one node's last telemetry says of its resources."""
-    if telemetry is None:
-        return None
     return Resources(
         telemetry.cpu_percent,
         telemetry.memory_percent,
@@ -45,8 +42,3 @@ def resources(telemetry: Telemetry | None) -> Resources | None:
         telemetry.uplink_mbit_s,
         telemetry.queue_length,
     )
-
-
-def system_state(edge: Telemetry | None, cloud: Telemetry | None, devices: Sequence[Telemetry | None]) -> SystemState:
-    """Fold the last telemetry of each node into one state."""
-    return SystemState(resources(edge), resources(cloud), tuple(resources(device) for device in devices))

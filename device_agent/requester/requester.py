@@ -51,7 +51,8 @@ class Requester:
     def on_round(self, inbound: Inbound) -> None:
         """The orchestrator said something about a round."""
         if self._gate is not None and isinstance(inbound.body, Round):
-            self._gate.heard(inbound.body.round, inbound.body.open, self._clock.monotonic())
+            said = inbound.body
+            self._gate.heard(said.round, said.open, self._clock.monotonic(), said.immediate)
             self._wake.set()
 
     async def run(self) -> None:
@@ -67,9 +68,9 @@ class Requester:
                 await self._nap(NO_IMAGE_PAUSE_S)
                 continue
             self._take()
-            await self._sequence.ask(photograph)
+            report = await self._sequence.ask(photograph)
             if self._gate is not None:
-                self._gate.ended(self._clock.monotonic())
+                self._gate.ended(self._clock.monotonic(), report.decided)
 
     async def _photograph(self) -> Photograph | None:
         try:

@@ -1,7 +1,7 @@
 """When a device asks. Pure: clocks are read by the caller.
 
 PeriodicTicks       whole multiples of the period on the wall clock, the same for every device of a site
-RoundGate           once for each open round, or after a silence
+RoundGate           once for each open round, whenever ready where requests are decided at once, or after a silence
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class RoundGate:
     An open round is announced again while nobody has asked. So what is heard while a request is under way may be its
     own round's echo, and the same number heard after it means that the orchestrator knows nothing of it (the request
     was lost, or the orchestrator started again): then it is asked again.
+
+    Where requests are decided at once (`immediate`), the device asks again as soon as its own has ended, without
+    another word: until `open_timeout_s` after the last such announcement, or until a request that got no decision.
     """
 
     def __init__(self, open_timeout_s: float, now_s: float) -> None:
@@ -44,18 +47,20 @@ class RoundGate:
         self._heard_s = now_s
         self._open: int | None = None
         self._asked: int | None = None
+        self._immediate_until_s = float("-inf")
 
-    def heard(self, round_number: int, is_open: bool, now_s: float) -> None:
+    def heard(self, round_number: int, is_open: bool, now_s: float, immediate: bool = False) -> None:
         """The orchestrator opened a round, or said how one ended."""
         self._heard_s = now_s
         if is_open:
             self._open = round_number
+            self._immediate_until_s = now_s + self._open_timeout_s if immediate else float("-inf")
         elif self._open == round_number:
             self._open = None
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a request is due if nothing more is heard; 0 or less when it is due."""
-        if self._open is not None:
+        if self._open is not None or now_s < self._immediate_until_s:
             return 0.0
         return self._heard_s + self._open_timeout_s - now_s
 
@@ -63,8 +68,10 @@ class RoundGate:
         """The request that was due begins."""
         self._asked = self._open
 
-    def ended(self, now_s: float) -> None:
-        """The request is over."""
+    def ended(self, now_s: float, decided: bool = True) -> None:
+        """The request is over; `decided`: the orchestrator answered it."""
         if self._open == self._asked:
             self._open = None
+        if not decided:
+            self._immediate_until_s = float("-inf")
         self._heard_s = max(self._heard_s, now_s)

@@ -17,6 +17,7 @@ from broker.messages import Message, RoundSummary, Stages
 from broker.topics import Channel
 from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, NodeState, Outcome, Tier
 from device_agent.service.job import Refusal
+from orchestrator.agent import Bound, Reason
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -133,7 +134,7 @@ def test_every_pattern_is_on_the_page(pattern):
     assert f"`{pattern.replace(chr(92) + 'Z', '$')}`" in PAGE
 
 
-@pytest.mark.parametrize("words", [Tier, NodeState, Outcome, Refusal], ids=lambda words: words.__name__)
+@pytest.mark.parametrize("words", [Tier, NodeState, Outcome, Refusal, Bound, Reason], ids=lambda words: words.__name__)
 def test_every_word_that_may_be_sent_is_explained(words: type[StrEnum]):
     """Each has a row or an item of its own somewhere on the page."""
     for word in words:

@@ -120,3 +120,49 @@ def test_gate_does_not_ask_for_a_round_that_is_complete() -> None:
     gate.heard(1, False, 2.0)
 
     assert 5.0 == gate.wait_s(2.0)
+
+
+def test_gate_asks_on_and_on_where_requests_are_decided_at_once() -> None:
+    """One announcement is enough, and the end of its own round does not close the gate."""
+    gate = RoundGate(5.0, 0.0)
+    gate.heard(1, True, 1.0, immediate=True)
+    for now_s in (1.0, 2.0, 3.0):
+        assert 0.0 == gate.wait_s(now_s)
+        gate.take()
+        gate.ended(now_s + 0.5)
+        gate.heard(1, False, now_s + 0.5)
+
+    assert 0.0 == gate.wait_s(4.0)
+
+
+def test_gate_waits_for_an_announcement_after_a_request_without_decision() -> None:
+    """The orchestrator may be gone: it asks again when that speaks, or after five seconds of silence."""
+    gate = RoundGate(5.0, 0.0)
+    gate.heard(1, True, 1.0, immediate=True)
+    gate.take()
+    gate.ended(2.0, decided=False)
+    assert 5.0 == gate.wait_s(2.0)
+    gate.heard(2, True, 3.0, immediate=True)
+
+    assert 0.0 == gate.wait_s(3.0)
+
+
+def test_gate_does_not_go_on_for_ever_without_a_word() -> None:
+    """What was announced holds for five seconds; then it is a silence like any other."""
+    gate = RoundGate(5.0, 0.0)
+    gate.heard(1, True, 1.0, immediate=True)
+    gate.take()
+    gate.ended(6.5)
+
+    assert 5.0 == gate.wait_s(6.5)
+
+
+def test_gate_keeps_to_rounds_when_they_are_announced_again() -> None:
+    """The orchestrator was started anew in synchronous mode."""
+    gate = RoundGate(5.0, 0.0)
+    gate.heard(1, True, 1.0, immediate=True)
+    gate.heard(2, True, 1.5)
+    gate.take()
+    gate.ended(2.0)
+
+    assert 5.0 == gate.wait_s(2.0)

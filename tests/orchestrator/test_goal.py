@@ -13,19 +13,19 @@ from orchestrator.accuracy import Accuracies
 from orchestrator.errors import CheckpointRefused
 from orchestrator.goal import GoalInForce, goal_at_start, memory_of, read_memory, write_memory
 
-START = GoalInForce(890, Policy.Q_LEARNING, 1)
+START = GoalInForce(890, Policy.FACTORED, 1)
 
 
 def test_a_change_keeps_what_it_does_not_name_and_has_a_new_version(accuracies: Accuracies) -> None:
     """Floor alone, policy alone."""
-    assert GoalInForce(850, Policy.Q_LEARNING, 2) == START.changed(GoalSet(accuracy_floor_percent=85.0), accuracies)
+    assert GoalInForce(850, Policy.FACTORED, 2) == START.changed(GoalSet(accuracy_floor_percent=85.0), accuracies)
     assert GoalInForce(890, Policy.EDGE_ONLY, 2) == START.changed(GoalSet(policy="edge_only"), accuracies)
 
 
 @pytest.mark.parametrize(
     ("wanted", "why"),
     [
-        (GoalSet(policy="best"), "no policy 'best'; there are q_learning"),
+        (GoalSet(policy="best"), "no policy 'best'; there are factored"),
         (GoalSet(accuracy_floor_percent=90.0), "no model reaches 90.0 %, the best has 89.9 %"),
         (GoalSet(accuracy_floor_percent=85.55), "one decimal"),
         (GoalSet(policy="edge_only", accuracy_floor_percent=99.0), "no model reaches"),

@@ -19,7 +19,8 @@ from broker.messages import Decision, Report, Stages, Telemetry
 from broker.vocabulary import Link, NodeId, Outcome, RequestId, SiteId, Tier
 from orchestrator.accuracy import Accuracies
 from orchestrator.errors import LogRefused
-from orchestrator.log_writer import DecisionRow, Listener, LogWriter, ReportRow, TelemetryRow
+from orchestrator.log_rows import DecisionRow, Listener, ReportRow, TelemetryRow
+from orchestrator.log_writer import LogWriter
 from orchestrator.response_log import VERSION, last_round, open_for_reading, open_for_writing
 
 S1, S2 = NodeId("s1"), NodeId("s2")

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from broker.errors import Refused
 from broker.messages import Report, Stages
 from broker.vocabulary import ModelName, NodeId, Outcome, RequestId, Tier
-from orchestrator.rounds import GRACE_S, MOST_COLLECTING, RoundBook
+from orchestrator.rounds import GRACE_S, MOST_COLLECTING, MOST_UNDER_WAY, RoundBook
 
 WINDOW_S, DEADLINE_S = 0.2, 5.0
 S1, S2, S3 = (NodeId(f"s{place}") for place in (1, 2, 3))
@@ -37,6 +37,37 @@ def test_a_round_is_due_when_all_expected_devices_have_asked() -> None:
 
     assert {S1: "r1", S2: "r2"} == {device: asked.request_id for device, asked in round_.asked.items()}
     assert [] == book.due({S1, S2}, 1.0)
+
+
+def test_where_requests_are_decided_at_once_each_is_a_round_of_its_own() -> None:
+    """Due as soon as it is there, whoever else is online, and complete with its own report."""
+    book = RoundBook(5, WINDOW_S, DEADLINE_S, at_once=True)
+    book.ask(S1, RequestId("r1"), 0.0)
+    book.ask(S2, RequestId("r2"), 0.0)
+    due = book.due({S1, S2, S3}, 0.0)
+    book.ask(S1, RequestId("r3"), 0.1)
+    due += book.due({S1, S2, S3}, 0.1)
+    book.report(S1, _report("r3"))
+
+    assert [(5, [S1]), (6, [S2]), (7, [S1])] == [(round_.number, list(round_.asked)) for round_ in due]
+    assert [7] == [round_.number for round_ in book.complete(0.2)]
+    assert [5, 6] == [round_.number for round_ in book.complete(DEADLINE_S + GRACE_S)]
+
+
+def test_a_device_that_asks_at_once_and_never_reports_is_refused_until_a_deadline() -> None:
+    """Eight requests may be under way; other devices are served meanwhile."""
+    book = RoundBook(1, WINDOW_S, DEADLINE_S, at_once=True)
+    for number in range(MOST_UNDER_WAY):
+        book.ask(S1, RequestId(f"r{number}"), 0.0)
+        book.due({S1}, 0.0)
+    with pytest.raises(Refused) as refused:
+        book.ask(S1, RequestId("one too many"), 0.0)
+    book.ask(S2, RequestId("another's"), 0.0)
+    book.due({S1, S2}, 0.0)
+    book.complete(DEADLINE_S + GRACE_S)
+
+    assert "too_many_requests" == refused.value.reason
+    assert MOST_UNDER_WAY + 2 == book.ask(S1, RequestId("later"), DEADLINE_S + GRACE_S)
 
 
 def test_a_round_is_due_when_its_window_ends() -> None:

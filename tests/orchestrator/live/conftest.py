@@ -136,6 +136,7 @@ class Watcher:
     completed: asyncio.Queue[Round] = field(default_factory=asyncio.Queue)
     goals: asyncio.Queue[Goal] = field(default_factory=asyncio.Queue)
     states: asyncio.Queue[NodeState] = field(default_factory=asyncio.Queue)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     def listen(self) -> None:
         site = self.client.site
@@ -157,7 +158,9 @@ class Watcher:
     def _hear(self, inbound: Inbound) -> None:
         body = inbound.body
         if isinstance(body, Round):
-            if not body.open:
+            if body.open:
+                self.opened.set()
+            else:
                 self.completed.put_nowait(body)
         elif isinstance(body, Goal):
             self.goals.put_nowait(body)

@@ -28,7 +28,7 @@ def _tierwise(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [["orchestrator", "run"], ["orchestrator", "goal"], ["report"]])
+@pytest.mark.parametrize("command", [["orchestrator", "run"], ["orchestrator", "goal"], ["report"], ["explain"]])
 def test_help_has_an_example_and_exit_codes(command: list[str]) -> None:
     """For each command of the orchestrator."""
     done = _tierwise(*command, "--help")
@@ -40,7 +40,7 @@ def test_help_has_an_example_and_exit_codes(command: list[str]) -> None:
 
 def test_goal_is_shown_and_changed_at_a_running_site(open_site: Any, orchestrator_process: Any) -> None:
     """Shown as it is; changed and confirmed, as JSON; a floor that no model reaches is refused before it is sent."""
-    process = orchestrator_process()
+    process = orchestrator_process(goal={"policy": "q_learning"})
     config = str(process.config_file)
 
     async def until_online() -> None:

@@ -17,6 +17,7 @@ from orchestrator.agents.q_learning import QLearning
 from orchestrator.reward import reward
 
 SHORT = {"min_devices": 2, "deadline_ms": 300.0, "window_ms": 150.0}
+Q_LEARNING = {"policy": "q_learning"}
 
 
 def _world_ms(decision: Decision) -> float:
@@ -51,7 +52,7 @@ def test_killed_and_resumed_it_chooses_exactly_as_if_never_killed(
     open_site: Any, orchestrator_process: Any, accuracies: Accuracies, observe: Any
 ) -> None:
     """kill -9 after round 8 of 30: the 30 joint actions are those of one uninterrupted agent."""
-    process = orchestrator_process(rounds={"min_devices": 2}, q_learning=SETTINGS)
+    process = orchestrator_process(rounds={"min_devices": 2}, goal=Q_LEARNING, q_learning=SETTINGS)
 
     async def scenario() -> tuple[list[int], list[list[str]]]:
         async with open_site() as site:
@@ -85,7 +86,7 @@ def test_no_response_is_lost_over_kills_at_any_moment(open_site: Any, orchestrat
 
     Devices send again what was not acknowledged, as the protocol asks, also where the decision was lost.
     """
-    process = orchestrator_process(rounds=SHORT, q_learning=SETTINGS)
+    process = orchestrator_process(rounds=SHORT, goal=Q_LEARNING, q_learning=SETTINGS)
 
     async def scenario() -> list[Any]:
         async with open_site() as site:
@@ -135,7 +136,7 @@ def test_a_second_orchestrator_on_the_same_files_is_refused(open_site: Any, orch
 @pytest.mark.parametrize("content", [b"torn", b""])
 def test_a_broken_checkpoint_is_refused_at_the_start(orchestrator_process: Any, content: bytes) -> None:
     """Exit code 1 and one line that names the file; it is neither overwritten nor ignored."""
-    process = orchestrator_process(start=False)
+    process = orchestrator_process(start=False, goal=Q_LEARNING)
     directory = process.config.files.directory
     directory.mkdir()
     (directory / "q_learning.npz").write_bytes(content)

@@ -18,6 +18,7 @@ from orchestrator.checkpoint import read_checkpoint
 
 ORCHESTRATOR = NodeId("orchestrator")
 SHORT = {"min_devices": 2, "deadline_ms": 300.0, "window_ms": 150.0}
+Q_LEARNING = {"policy": "q_learning"}
 
 
 async def _all_acknowledged(device: Any) -> None:
@@ -148,7 +149,7 @@ def test_the_goal_changes_while_it_runs_and_the_table_is_kept(
     open_site: Any, orchestrator_process: Any, accuracies: Accuracies
 ) -> None:
     """Q-learning, device only at another floor, and back; versions grow, and learning goes on where it was."""
-    process = orchestrator_process(rounds={"min_devices": 1})
+    process = orchestrator_process(rounds={"min_devices": 1}, goal=Q_LEARNING)
 
     async def scenario() -> list[tuple[Goal, Round]]:
         seen = []
@@ -213,7 +214,7 @@ def test_sigterm_ends_cleanly(open_site: Any, orchestrator_process: Any) -> None
 
 def test_rounds_go_on_when_the_agent_cannot_decide(open_site: Any, orchestrator_process: Any) -> None:
     """Seven devices are too many for a Q-table: each runs the local model that keeps the floor, and it is counted."""
-    process = orchestrator_process(rounds={"min_devices": 7})
+    process = orchestrator_process(rounds={"min_devices": 7}, goal=Q_LEARNING)
 
     async def scenario() -> tuple[list[Round], list[Any]]:
         async with open_site() as site:

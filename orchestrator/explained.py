@@ -1,0 +1,89 @@
+"""Decisions read back from the response log: what was decided, why, and what was measured then."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import Any
+
+from broker.vocabulary import Action, ModelName, NodeId, Outcome, RequestId, Tier
+from orchestrator.errors import NothingLogged
+from orchestrator.explaining import Why
+from orchestrator.response_log import has_explanations, last_round
+
+WHY_COLUMNS = tuple(field.name for field in fields(Why))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the device reported."""
+
+    outcome: Outcome
+    action: Action
+    response_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecision:
+    """One decision. `why` is None where the agent did not say; `measured` where no report is stored (yet)."""
+
+    node: NodeId
+    request_id: RequestId
+    round: int
+    policy: str
+    explored: bool
+    floor_tenths: int
+    action: Action
+    why: Why | None
+    measured: Measured | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which decisions: of a round, of a device, of a request; of nothing at all, the last round."""
+
+    round: int | None = None
+    node: str | None = None
+    request_id: str | None = None
+
+
+def decision_of(connection: sqlite3.Connection, node: NodeId, request_id: RequestId | None) -> LoggedDecision | None:
+    """The decision of one request of `node`, or its last one; None where there is none. Raises sqlite3.Error."""
+    found = _select(connection, Wanted(node=node, request_id=request_id))
+    return found[0] if found else None
+
+
+def decisions(connection: sqlite3.Connection, wanted: Wanted) -> list[LoggedDecision]:
+    """By device; of a device without round or request the last one. Raises NothingLogged."""
+    if wanted == Wanted():
+        wanted = Wanted(round=last_round(connection))
+    found = _select(connection, wanted)
+    if not found:
+        raise NothingLogged("the response log has no such decision")
+    return found
+
+
+def _select(connection: sqlite3.Connection, wanted: Wanted) -> list[LoggedDecision]:
+    terms = [("d.round", wanted.round), ("d.node", wanted.node), ("d.request_id", wanted.request_id)]
+    used = [(column, value) for column, value in terms if value is not None]
+    last_alone = wanted.round is None and wanted.request_id is None
+    why = ", ".join(f"d.{column}" if has_explanations(connection) else "NULL" for column in WHY_COLUMNS)
+    rows = connection.execute(
+        "SELECT d.node, d.request_id, d.round, d.policy, d.explored, d.floor_tenths, d.tier, d.model, "
+        f"r.outcome, r.tier, r.model, r.response_ms, {why} "
+        "FROM decision d LEFT JOIN response r ON r.node = d.node AND r.request_id = d.request_id "
+        f"WHERE {' AND '.join(f'{column} = ?' for column, _ in used)} "
+        f"ORDER BY {'d.time_ns DESC LIMIT 1' if last_alone else 'd.node'}",
+        [value for _, value in used],
+    )
+    return [_decision(*row) for row in rows]
+
+
+def _decision(*row: Any) -> LoggedDecision:
+    node, request_id, round_, policy, explored, floor, tier, model, outcome, did_tier, did_model, ms, *why = row
+    measured = None
+    if outcome is not None:
+        measured = Measured(Outcome(outcome), Action(Tier(did_tier), ModelName(did_model)), ms)
+    action, reason = Action(Tier(tier), ModelName(model)), why[-1]
+    kept = None if reason is None else Why(*why)
+    return LoggedDecision(node, request_id, round_, policy, bool(explored), floor, action, kept, measured)

@@ -1,0 +1,72 @@
+"""What goes to the thread that owns the response log, and whom it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.messages import Decision, Report, Telemetry
+from broker.vocabulary import NodeId, RequestId, Tier
+from orchestrator.explained import LoggedDecision
+from orchestrator.explaining import Why
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One decision as it was sent."""
+
+    node: NodeId
+    floor_tenths: int
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationRow:
+    """Why one decision was made; its own row comes before."""
+
+    node: NodeId
+    request_id: RequestId
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One report as it came."""
+
+    node: NodeId
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryRow:
+    """One telemetry message; `tier` as the node's birth said."""
+
+    node: NodeId
+    tier: Tier | None
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRow:
+    """Nothing to store: asks for the decision of one request, or the last of its device, after all rows before it."""
+
+    node: NodeId
+    request_id: RequestId | None
+
+
+Row = DecisionRow | ExplanationRow | ReportRow | TelemetryRow | QuestionRow
+Stored = list[tuple[NodeId, RequestId]]
+Answered = list[tuple[QuestionRow, LoggedDecision | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told, in the writer's thread, what became of reports and questions.
+
+    A report was stored (or was before), or is of another device's request; a question was answered, with None where
+    there is no such decision.
+    """
+
+    stored: Callable[[Stored], None]
+    foreign: Callable[[Stored], None]
+    answered: Callable[[Answered], None] = lambda _answers: None
