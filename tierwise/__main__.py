@@ -16,6 +16,8 @@ COMMANDS = {
     "broker": "Start the Mosquitto of a site.",
     "orchestrator": "Run the Intelligent Orchestrator, or change its goal.",
     "report": "Response times, accuracy and shares from the response log.",
+    "explain": "Why each device was told what it does.",
+    "whatif": "The best response time at every floor, from what was learned.",
     "calibrate": "Fit the simulator to a response log.",
     "train": "Let an agent learn on a simulated site.",
     "reproduce": "The paper's tables and figures beside ours.",

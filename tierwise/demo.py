@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any, Protocol, TypeVar
@@ -20,6 +21,7 @@ from tierwise.observer import ObservedRound, Observer
 
 FIXED = (Policy.DEVICE_ONLY, Policy.EDGE_ONLY, Policy.CLOUD_ONLY)
 WAIT_LIMIT_S = 30
+LAST = 10  # rounds that tell what has been settled on
 MOST_ROUNDS_OF_OTHERS = 10  # a round that was open when the policy changed was still decided by the former one
 
 T = TypeVar("T")
@@ -46,6 +48,17 @@ class PolicyFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalDecision:
+    """What the learned policy decides at the end, whichever of the devices does it: `actions` such as d4@end with how
+    many do so. First in the `first`-th of its rounds (from 1), in `rounds` of those since; their mean in ms."""
+
+    actions: dict[str, int]
+    first: int
+    rounds: int
+    mean_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class DemoResult:
     """The learned policy's rounds, and the comparison."""
 
@@ -58,6 +71,7 @@ class DemoResult:
         return {
             "emulated": True,
             "rounds": [_round_json(round_) for round_ in self.rounds],
+            "final": msgspec.to_builtins(final_decision(self.rounds)) if self.rounds else None,
             "policies": {str(policy): msgspec.to_builtins(figures) for policy, figures in self.policies.items()},
         }
 
@@ -135,6 +149,19 @@ def figures_of(rounds: list[ObservedRound], top5_tenths: Mapping[ModelName, int]
         floor_met=sum(round_.summary.floor_met for round_ in rounds if round_.summary),
         fallen_back=sum(report.outcome != "done" for report in reports),
     )
+
+
+def final_decision(rounds: Sequence[ObservedRound]) -> FinalDecision:
+    """The most frequent decision of the last ten rounds: single ones of them explore or probe."""
+    decided = [
+        tuple(sorted(f"{outcome.decision.model}@{outcome.decision.tier}" for outcome in round_.outcomes.values()))
+        for round_ in rounds
+    ]
+    final = Counter(decided[-LAST:]).most_common(1)[0][0]
+    with_it = [round_ for round_, actions in zip(rounds, decided, strict=True) if actions == final]
+    means_ms = [round_.summary.mean_response_ms for round_ in with_it if round_.summary]
+    mean_ms = sum(means_ms) / max(1, len(means_ms))
+    return FinalDecision(dict(Counter(final)), decided.index(final) + 1, len(with_it), mean_ms)
 
 
 def _round_json(round_: ObservedRound) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from broker.vocabulary import Link, ModelName, NodeId, Outcome, Tier
 from configs.orchestrator import Policy
-from tierwise.demo import DemoResult, PolicyFigures
+from tierwise.demo import FIXED, DemoResult, PolicyFigures, final_decision
 from tierwise.observer import ObservedRound
 from tierwise.observer import Outcome as DeviceOutcome
 
@@ -163,7 +163,11 @@ def _figure_cells(figures: PolicyFigures) -> list[str]:
 def remark(result: DemoResult) -> str:
     """What a reader must know to read the learned policy's row rightly."""
     learned = next(iter(result.policies))
-    if learned is not Policy.Q_LEARNING or not result.rounds:
+    if not result.rounds:
+        return ""
+    if learned is Policy.FACTORED:
+        return _settled(result)
+    if learned is not Policy.Q_LEARNING:
         return ""
     explored = sum(bool(round_.summary and round_.summary.explored) for round_ in result.rounds)
     devices = max(len(round_.outcomes) for round_ in result.rounds)
@@ -172,3 +176,19 @@ def remark(result: DemoResult) -> str:
         f"({explored} of them drew their action at random): its row shows what learning costs, not what it "
         "will have learned. The paper needs about a million rounds for five devices (Table 11)."
     )
+
+
+def _settled(result: DemoResult) -> str:
+    """What the factored agent came to, and how soon."""
+    final = final_decision(result.rounds)
+    doing = ", ".join(f"{count} x {action}" for action, count in sorted(final.actions.items()))
+    told = (
+        f"Round {final.first} was the first with the decision on which factored settled: {doing}; "
+        f"{final.mean_ms:.0f} ms in {final.rounds} of {len(result.rounds)} rounds. In the others it learned, explored "
+        "or probed."
+    )
+    fixed = {policy: figures.mean_ms for policy, figures in result.policies.items() if policy in FIXED}
+    if not fixed:
+        return told
+    best = min(fixed, key=fixed.__getitem__)
+    return f"{told} That is {100 * (1 - final.mean_ms / fixed[best]):.0f} % below {best}, the best fixed strategy."

@@ -45,10 +45,11 @@ def _of_tier(costs_ms: Floats, sums_ms: Floats, tiers: Ints, tier: int) -> float
     number = int((tiers == tier).sum())
     least_ms = [float(gain_ms[tiers[free] == LOCAL].max(initial=-np.inf))]
     most_ms = [float(gain_ms[tiers[free] == tier].min(initial=np.inf))]
-    if number and sums_ms[number - 1] < np.inf:
-        least_ms.append(float(sums_ms[number] - sums_ms[number - 1]))
-    if number + 1 < len(sums_ms):
-        most_ms.append(float(sums_ms[number + 1] - sums_ms[number]))
+    if sums_ms[number] < np.inf:  # else the joint action is none of this part of the search
+        if number and sums_ms[number - 1] < np.inf:
+            least_ms.append(float(sums_ms[number] - sums_ms[number - 1]))
+        if number + 1 < len(sums_ms):
+            most_ms.append(float(sums_ms[number + 1] - sums_ms[number]))
     low_ms, high_ms = max(least_ms), min(most_ms)
     if not np.isfinite(low_ms):
         return high_ms if np.isfinite(high_ms) else 0.0

@@ -21,6 +21,7 @@ OPTIONS = 24  # that a core has to begin with, beside what its devices do alread
 # Cells that a core may have, that one may have which proves, and all together: about one, four and eight milliseconds.
 CORE_CELLS, PROOF_CELLS, MOST_CELLS = 2 * 10**5, 10**6, 2 * 10**6
 EXCHANGES = 3
+TURNS = 3  # of a joint action implying prices, and these a better one
 REFINED = 3  # the first nodes only
 FEW = 4  # devices; where what a joint action takes above the bound is more than so many take, it is not refined
 # Where numbers that may still be better are a smaller share than this of a node's, it is looked at again, uncut.
@@ -85,7 +86,7 @@ class Search:
         rows = self._assign(sums_ms, prices, numbers, bound_ms) if bound_ms < self.target_ms else None
         on = None
         if rows is not None:
-            prices, proven = self._implied(rows, sums_ms, prices, proven)
+            rows, prices, proven = self._implied(rows, sums_ms, prices, proven)
             bound_ms, excess_ms = max(bound_ms, proven.total_ms), _excess(sums_ms, prices)
             on = repair.on_tiers(self.relaxation, rows)
             # Exchanges win what a few devices take, not more, and seldom what they did not win before.
@@ -100,14 +101,24 @@ class Search:
         for place, part in enumerate(parts):
             heapq.heappush(self._open, _Node(bound_ms, 2 * (NODES - self._left) + place, part, prices))
 
-    def _implied(self, rows: Ints, sums_ms: Floats, prices: Prices, proven: Bound) -> tuple[Prices, Bound]:
-        """What the joint action's own prices prove, where that is more."""
-        for candidate in implied(self.relaxation, sums_ms, rows):
-            found = lagrangian.bound(self.relaxation, sums_ms, candidate)
-            if found.total_ms > proven.total_ms:
-                prices, proven = candidate, found
+    def _implied(self, rows: Ints, sums_ms: Floats, prices: Prices, proven: Bound) -> tuple[Ints, Prices, Bound]:
+        """What the joint action's own prices prove, where that is more; and the joint action with the numbers of
+        sharers that look best at them, where that is better."""
+        for _ in range(TURNS):
+            before = proven
+            for candidate in implied(self.relaxation, sums_ms, rows):
+                found = lagrangian.bound(self.relaxation, sums_ms, candidate)
+                if found.total_ms > proven.total_ms:
+                    prices, proven = candidate, found
+            if proven is before or proven.total_ms >= self.target_ms:
+                break
+            edge, cloud = proven.by_number_ms.argmin(axis=1).tolist()
+            better = repair.assign(self.relaxation, sums_ms, prices, (edge, cloud), False)
+            if better is None or not self.offer(better, prices) or self.rows is not better:
+                break
+            rows = better
         self.prices = prices
-        return prices, proven
+        return rows, prices, proven
 
     def _assign(self, sums_ms: Floats, prices: Prices, numbers: tuple[int, int], bound_ms: float) -> Ints | None:
         """A feasible joint action with these numbers of sharers, or with better ones where that is not good enough."""

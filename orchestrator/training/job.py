@@ -52,7 +52,8 @@ class TrainingJob:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a training to go on."""
-        section = {Policy.DQN: self.config.dqn}.get(self.policy, self.config.q_learning)
+        sections = {Policy.DQN: self.config.dqn, Policy.FACTORED: self.config.factored}
+        section = sections.get(self.policy, self.config.q_learning)
         return {
             "policy": str(self.policy),
             "experiment": find(ExperimentConfig, self.experiment).model_dump(mode="json"),

@@ -109,7 +109,7 @@ def _converge(
     test_set = visited_states(world, "visited", TEST_SET_SEED)
     world.reset(seed)
     places = {action: place for place, action in enumerate(world.site.actions)}
-    local = job.policy is not Policy.DQN
+    local = job.policy not in (Policy.DQN, Policy.FACTORED)
     convergence = Convergence(agent, test_set, places, LOOK_EVERY.get(job.policy, 1), local)
     progress = Progress(max(1, job.most_rounds // CURVE_POINTS))
 

@@ -12,7 +12,7 @@ from broker.messages import Decision, Report, RoundSummary, Stages
 from broker.vocabulary import ModelName, NodeId, Tier
 from broker.vocabulary import Outcome as Ended
 from configs.orchestrator import Policy
-from tierwise.demo import DemoResult, figures_of
+from tierwise.demo import DemoResult, figures_of, final_decision
 from tierwise.observer import ObservedRound, Outcome
 from tierwise.screen import Screen, comparison, remark, round_line
 
@@ -119,6 +119,24 @@ def test_the_comparison_says_that_it_is_emulated_and_still_exploring() -> None:
     assert "times are emulated" in shown
     assert "still exploration (1 of them drew their action at random)" in shown
     assert remark(DemoResult([round_], {Policy.RANDOM: figures_of([round_], TOP5_TENTHS)}, 1)) == ""
+
+
+def test_the_final_decision_is_the_one_that_the_last_rounds_come_back_to() -> None:
+    """A probe at the very end is not it, and whichever device does what, the decision is the same."""
+    first = a_round(outcome("s1", "d0", Tier.EDGE, 400.0), outcome("s2", "d0", Tier.END, 450.0))
+    settled = [
+        a_round(outcome("s1", "d4", Tier.END, 240.0), outcome("s2", "d0", Tier.CLOUD, 370.0)),
+        a_round(outcome("s1", "d0", Tier.CLOUD, 370.0), outcome("s2", "d4", Tier.END, 240.0)),
+    ]
+    rounds = [first, *settled, a_round(outcome("s1", "d4", Tier.END, 240.0), outcome("s2", "d0", Tier.EDGE, 380.0))]
+    figures = {policy: figures_of([first], TOP5_TENTHS) for policy in (Policy.FACTORED, Policy.DEVICE_ONLY)}
+
+    final = final_decision(rounds)
+    told = remark(DemoResult(rounds, figures, requests=8))
+
+    assert ({"d0@cloud": 1, "d4@end": 1}, 2, 2) == (final.actions, final.first, final.rounds)
+    assert "Round 2 was the first" in told
+    assert "below device_only, the best fixed strategy" in told
 
 
 def test_off_a_terminal_each_round_is_a_line() -> None:

@@ -21,6 +21,7 @@ from broker.errors import TierwiseError
 from broker.vocabulary import Link, ModelName, NodeId
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import ConfigError, Problem, load
+from configs.orchestrator import Policy
 from model_zoo.manifest import load_manifest
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from tierwise.commands.zoo import ensure_shown
@@ -68,7 +69,10 @@ def demo(
         rows = _stored_rows(fleet.log_directory)
     console.print(comparison(result, settings.accuracy_floor))
     console.print(f"{result.requests} requests were made, {rows} rows are in the response log.", highlight=False)
-    console.print(f"Look closer: {_called()} report --directory {fleet.log_directory}", highlight=False, soft_wrap=True)
+    more = ("explain", "whatif") if settings.policy is Policy.FACTORED else ()
+    for command in ("report", *more):
+        told = f"Look closer: {_called()} {command} --directory {fleet.log_directory}"
+        console.print(told, highlight=False, soft_wrap=True)
     if json_file is not None:
         log = {"requests": result.requests, "rows": rows}
         _write(json_file, json.dumps({**result.as_json(), "log": log}, indent=1) + "\n")

@@ -76,14 +76,15 @@ class Artifact:
             written[1].write_text(self.markdown(), encoding="utf-8")
             for picture in self.pictures:
                 path = directory / self._file(picture)
-                _save(picture, path)
+                save_picture(picture, path)
                 written.append(path)
         except OSError as error:
             raise TierwiseError(f"cannot write in {directory}: {error.strerror}; choose another --output") from error
         return written
 
 
-def _save(picture: Picture, path: Path) -> None:
+def save_picture(picture: Picture, path: Path) -> None:
+    """Draw it into a PNG. Raises OSError."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

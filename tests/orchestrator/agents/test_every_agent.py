@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from broker.vocabulary import Tier
-from configs.orchestrator import DqnSection, QLearningSection, StateSection
+from configs.orchestrator import DqnSection, FactoredSection, QLearningSection, StateSection
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent, Experience
 from orchestrator.agents.dqn import DeepQLearning
+from orchestrator.agents.factored import Factored
 from orchestrator.agents.fixed import FixedStrategy
 from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
@@ -27,6 +28,7 @@ MAKERS: dict[str, Callable[[Accuracies], Agent]] = {
         QLearning(QLearningSection(epsilon_decay=0.01), StateSection(), dict(a.tenths), seed=1)
     ),
     "dqn": lambda a: DeepQLearning(DqnSection(epoch_rounds=20, epsilon_decay=0.5), dict(a.tenths), seed=1),
+    "factored": lambda a: Factored(FactoredSection(), StateSection(), dict(a.tenths), seed=1),
     "random": lambda _a: RandomPolicy(seed=1),
     "device_only": lambda _a: FixedStrategy("device_only", Tier.END),
     "edge_only": lambda _a: FixedStrategy("edge_only", Tier.EDGE),

@@ -1,0 +1,297 @@
+"""The factored agent: learns each response time from each device's own report, and solves for the joint action.
+
+The paper's agents see one averaged reward for 10^N joint actions. This one uses what is known about such a site: a
+local run depends on nobody else, edge and cloud depend on how many share them, like devices are alike. So it has a
+model of response times with uncertainties (`orchestrator.response_times`), and each round solves P1 (equation 2) for
+optimistic times: what is expected less some standard deviations, which shrink with evidence while their number grows
+slowly, so that nothing is locked in. The floor is a constraint of that problem, in integers: no round breaks it,
+exploratory ones included. Edge and cloud are entered by doubling counts; what was not used for some rounds is probed.
+docs/learning.md explains it, with what was measured.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from broker.events import event
+from broker.vocabulary import Action, ModelName, Tier
+from configs.orchestrator import FactoredSection, StateSection
+from orchestrator.agent import Choice, Experience, Observation
+from orchestrator.checkpoint import Checkpoint
+from orchestrator.errors import CheckpointRefused, FloorUnreachable
+from orchestrator.response_times.explaining import Decided
+from orchestrator.response_times.observed import Ints
+from orchestrator.response_times.planning import cautious, costs, expected, hoped, with_forced
+from orchestrator.response_times.probing import Schedule
+from orchestrator.response_times.shared_round import Leap
+from orchestrator.response_times.site import SiteTimes
+from orchestrator.response_times.view import Belief, Noted, View
+from orchestrator.solver.bounded import Prices, solve_within
+from orchestrator.solver.problem import CLOUD, EDGE, MOST_DEFICIT, Problem
+
+log = logging.getLogger(__name__)
+
+FORM = 1
+TIER_NAMES = {EDGE: Tier.EDGE, CLOUD: Tier.CLOUD}
+GAP = 0.001  # a joint action is proven to be this near to the best for the times it is made for
+HOPED_GAP = 0.0001  # what a few of a thousand devices may gain on a tier must not drown in it
+# Effort that is worth it: what is known is to be proven, hopes are not.
+NODES = {"best": 3, "exploring": 1, "probing": 1, "holding": 1}
+SHARED_WIDTH = 0.5  # of the optimism about single times: a tier's curve has few unknowns
+SAME = 1e-6  # joint actions whose expected sums differ by less are one
+HELD = 0.002  # in immediate mode a device keeps its action unless another is better by this share
+
+UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+
+
+class Factored:
+    """Decides and learns, in rounds or one request at a time. Mutable.
+
+    `gap`: by what share the last best joint action may be off, for the times that are believed in; certified.
+    `last_view`: what was learned from last, None before. `changes_found`: how often a device or tier had changed.
+    """
+
+    name = "factored"
+    stateful = True
+
+    def __init__(
+        self, config: FactoredSection, state: StateSection, models: Mapping[ModelName, int], seed: int | None
+    ) -> None:
+        self.gap = 0.0
+        self.changes_found = 0
+        self._config = config
+        self._state = state
+        self._models = dict(models)
+        self._random = np.random.default_rng(seed)
+        self._times = SiteTimes(models, state)
+        self.schedule = Schedule(config.probe_every_rounds, config.probe_share)
+        self._round = self._requests = 0
+        self._learned = 0
+        self._prices: dict[str, Prices] = {}
+        self.last_view: View | None = None
+        self._believed: tuple[int, View, Belief] | None = None
+        self._found: tuple[int, View, Ints] | None = None
+
+    def greedy(self, observation: Observation) -> tuple[Action, ...]:
+        """The best joint action as far as is known, edge and cloud no fuller than was tried."""
+        view = self._times.view(observation)
+        return _actions(view, self._best(view))
+
+    def act(self, observation: Observation) -> Choice:
+        """The best joint action for optimistic times, some devices probing. Raises FloorUnreachable."""
+        self._round += 1
+        view = self._times.view(observation)
+        best = self._best(view)
+        columns, forced = self._explore(view, best)
+        explored = self._differs(view, columns, best)
+        if not explored:
+            columns, forced = best, {}
+        return Choice(_actions(view, columns), explored, why=self._decided(view, columns, best, forced).why)
+
+    def learn(self, experience: Experience) -> None:
+        """Take in what each device reported for itself."""
+        view = self._times.view(experience.observation)
+        told, done = experience.choice.actions, experience.executed
+        columns = view.columns_of(told)
+        as_told = np.array([did == was for did, was in zip(done, told, strict=True)])
+        noted = self._times.learn(view, columns, experience.response_ms, as_told)
+        self.schedule.note(view, columns, noted, self._round)
+        self._noted(view, noted)
+
+    def _noted(self, view: View, noted: Noted) -> None:
+        self._learned += 1
+        self.last_view = view
+        changed = [str(view.observation.devices[place]) for place in noted.changed_devices]
+        changed += [TIER_NAMES[tier] for tier in noted.changed_tiers]
+        self.changes_found += len(changed)
+        if changed:
+            event(log, logging.INFO, "change_found", of=", ".join(changed), round=self._round)
+
+    # -- decisions ----------------------------------------------------------------------------------------------
+
+    def belief(self, view: View) -> Belief:
+        """What is believed now of the times in this view."""
+        if self._believed is None or self._believed[0] != self._learned or self._believed[1] is not view:
+            self._believed = self._learned, view, self._times.believe(view)
+        return self._believed[2]
+
+    def _best(self, view: View) -> Ints:
+        if self._found is None or self._found[0] != self._learned or self._found[1] is not view:
+            belief, caution = self.belief(view), self._config.caution
+            problem = hoped(view, belief, self.schedule.tiers, -caution, cautious(view, belief, caution))
+            self._found = self._learned, view, self._solve(problem, "best")
+        return self._found[2]
+
+    def _solve(self, problem: Problem, purpose: str) -> Ints:
+        """A joint action, within GAP of the best for these times. It begins with the prices of the round before."""
+        gap = GAP if purpose == "best" else HOPED_GAP
+        found = solve_within(problem, gap, self._prices.get(purpose), NODES[purpose])
+        self._prices[purpose] = found.prices
+        if purpose == "best":
+            self.gap = found.gap
+        return np.array(found.actions)
+
+    def _width(self) -> float:
+        """Of optimism, in standard deviations: it grows slowly, so that evidence alone ends exploring."""
+        return self._config.optimism * math.sqrt(2 * math.log(math.e + self._round))
+
+    def _leaps(self, view: View, width: float) -> dict[int, Leap]:
+        """How much faster edge and cloud are hoped to be."""
+        by, leaps = SHARED_WIDTH * width, {}
+        for tier, record in self.schedule.tiers.items():
+            if (view.tier == tier).any():
+                leap = self._times.leap(view, tier, record.most, self._random)
+                leaps[tier] = Leap(by * leap.shared_ms, by * leap.own_ms)
+        return leaps
+
+    def _explore(self, view: View, best: Ints) -> tuple[Ints, dict[int, int]]:
+        """Columns for optimistic times, and the places that probe, with their tiers."""
+        width = self._width()
+        drawn = width * (1 - self._config.diversity * self._random.random(view.able.shape))
+        belief = self.belief(view)
+        problem = hoped(view, belief, self.schedule.tiers, drawn, self._leaps(view, width))
+        order = self._random.permutation(len(view.rows))
+        forced = self.schedule.forced(view, costs(view, belief, best), self._round, order)
+        if forced:
+            with suppress(FloorUnreachable):  # a probe that the floor does not allow waits
+                return self._solve(with_forced(problem, forced), "probing"), forced
+        return self._solve(problem, "exploring"), {}
+
+    def _differs(self, view: View, columns: Ints, best: Ints) -> bool:
+        """Whether these are another joint action than the best, and not merely one that is believed to be as good."""
+        if (columns == best).all():
+            return False
+        problem = expected(view, self.belief(view))
+        least_ms = problem.total_ms(best.tolist())
+        return abs(problem.total_ms(columns.tolist()) - least_ms) > SAME * least_ms
+
+    def _decided(
+        self, view: View, columns: Ints, best: Ints, forced: Mapping[int, int], held: frozenset[int] = frozenset()
+    ) -> Decided:
+        limits = {tier: 0 if record.dead else record.most for tier, record in self.schedule.tiers.items()}
+        return Decided(view, self.belief(view), columns, best, forced, limits, held)
+
+    # -- one request at a time ----------------------------------------------------------------------------------
+
+    def act_one(self, observation: Observation, place: int, held: Sequence[Action | None]) -> Choice:
+        """The device's part in the joint action to which all move, one at a time, each as the floor allows.
+
+        Optimism is about the asking device; the others hold on to what they do where that is as good. While they hold
+        actions that leave less of the floor's budget, it takes the best that is left. Raises FloorUnreachable.
+        """
+        self._requests += 1
+        self._round += self._requests % len(observation.devices) == 0
+        view = self._times.view(observation)
+        standing = self._standing(view, held)
+        best = self._holding(view, standing, place, 0.0)
+        width = self._width()
+        columns, forced = standing.copy(), self._forced(view, best, place)
+        columns[place] = self._holding(view, standing, place, width, forced.get(place))[place]
+        if view.deficits[columns].sum() > view.budget:
+            columns[place] = self._alone(view, standing, place)
+        known = columns.copy()
+        known[place] = best[place]
+        held_places = frozenset(range(len(columns))) - {place}
+        decided = self._decided(view, columns, known, forced, held_places)
+        return Choice(_actions(view, columns), bool(columns[place] != best[place]), why=decided.why)
+
+    def _standing(self, view: View, held: Sequence[Action | None]) -> Ints:
+        """What all hold; who holds nothing is taken to do its most accurate."""
+        accurate = np.where(view.able, view.deficits, MOST_DEFICIT + 1).argmin(axis=1).tolist()
+        columns = [
+            own if action is None else view.column.get(action, own) for action, own in zip(held, accurate, strict=True)
+        ]
+        return np.array(columns)
+
+    def _holding(self, view: View, standing: Ints, place: int, width: float, forced: int | None = None) -> Ints:
+        """The best joint action for times that are hoped for of `place`, in which the others rather stay."""
+        own = np.zeros(view.able.shape)
+        own[place] = width
+        belief = self.belief(view)
+        leaps = self._leaps(view, width) if width else cautious(view, belief, 0.0)
+        problem = hoped(view, belief, self.schedule.tiers, own, leaps)
+        own_ms = problem.own_ms.copy()
+        own_ms[np.arange(len(standing)), standing] *= 1.0 - HELD
+        if forced is not None:
+            own_ms[place, view.tier != forced] = np.inf
+        with suppress(FloorUnreachable):
+            return self._solve(replace(problem, own_ms=own_ms), "holding")
+        return standing
+
+    def _forced(self, view: View, best: Ints, place: int) -> dict[int, int]:
+        order = self._random.permutation(len(best))
+        forced = self.schedule.forced(view, costs(view, self.belief(view), best), self._round, order)
+        return {place: forced[place]} if place in forced else {}
+
+    def _alone(self, view: View, standing: Ints, place: int) -> int:
+        """The best column of one device that the floor leaves it, all others standing."""
+        belief = self.belief(view)
+        problem = hoped(view, belief, self.schedule.tiers, 0.0, cautious(view, belief, 0.0))
+        others = np.delete(standing, place)
+        left = view.budget - int(view.deficits[others].sum())
+        on = np.bincount(view.tier[others], minlength=3)
+        sums_ms = problem.own_ms[place].copy()
+        for tier in (EDGE, CLOUD):
+            sums_ms[view.tier == tier] += problem.sums_ms[tier - 1, on[tier] + 1] - problem.sums_ms[tier - 1, on[tier]]
+        sums_ms[np.isnan(sums_ms)] = np.inf  # a tier that is over its limit already
+        sums_ms[view.deficits > left] = np.inf
+        if not np.isfinite(sums_ms).any():  # what the others hold breaks the floor: the most accurate it is
+            return int(np.where(view.able[place], view.deficits, MOST_DEFICIT + 1).argmin())
+        return int(sums_ms.argmin())
+
+    def learn_one(
+        self, observation: Observation, place: int, choice: Choice, executed: Action | None, response_ms: float | None
+    ) -> None:
+        """Take in one device's report."""
+        view = self._times.view(observation)
+        columns = view.columns_of(choice.actions)
+        noted = self._times.learn_one(view, place, columns, response_ms, executed == choice.actions[place])
+        self.schedule.note_one(view, place, columns, noted, self._round)
+        self._noted(view, noted)
+
+    # -- what is kept -------------------------------------------------------------------------------------------
+
+    def save(self) -> Checkpoint:
+        """All that is needed to go on exactly here."""
+        times, arrays = self._times.save()
+        about = {
+            "models": self._models,
+            "times": times,
+            "schedule": self.schedule.save(),
+            "round": self._round,
+            "requests": self._requests,
+            "prices": {purpose: list(prices) for purpose, prices in self._prices.items()},
+            "random": self._random.bit_generator.state,
+            "last": None if self.last_view is None else self.last_view.save(),
+        }
+        return Checkpoint(self.name, FORM, about, arrays)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Raises CheckpointRefused."""
+        checkpoint.expect(self.name, FORM, self._models)
+        about = checkpoint.about
+        times = SiteTimes(self._models, self._state)
+        schedule = Schedule(self._config.probe_every_rounds, self._config.probe_share)
+        random = np.random.default_rng()
+        try:
+            times.load(about["times"], checkpoint.arrays)
+            schedule.load(about["schedule"])
+            random.bit_generator.state = about["random"]
+            prices = {str(purpose): Prices(*map(float, values)) for purpose, values in about["prices"].items()}
+            last = None if about["last"] is None else View.loaded(about["last"])
+            round_, requests = int(about["round"]), int(about["requests"])
+        except UNREADABLE as error:
+            raise CheckpointRefused(f"what was learned cannot be read ({error}); move it away to start anew") from error
+        self._times, self.schedule, self._random, self._prices = times, schedule, random, prices
+        self._round, self._requests, self.last_view = round_, requests, last
+        self._learned += 1
+
+
+def _actions(view: View, columns: Ints) -> tuple[Action, ...]:
+    return tuple(view.columns[column] for column in columns)

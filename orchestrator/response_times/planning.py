@@ -1,0 +1,98 @@
+"""From beliefs to decision problems: P1 (equation 2) for expected and for optimistic times, and what changes cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from orchestrator.response_times.observed import Floats, Ints
+from orchestrator.response_times.probing import Costs, TierRecord
+from orchestrator.response_times.shared_round import Leap
+from orchestrator.response_times.view import Belief, View
+from orchestrator.solver.problem import CLOUD, EDGE, LOCAL, MOST_DEFICIT, Problem
+
+LEAST = 0.1  # no optimism makes a tier faster than this share of what is expected
+SERVING = (EDGE, CLOUD)
+
+
+def expected(view: View, belief: Belief) -> Problem:
+    """P1 with the expected times; edge and cloud take any number. The sums are those that are believed in."""
+    own_ms = np.maximum(0.0, np.where(view.able, belief.own_ms, np.inf))
+    return Problem(own_ms, view.tier, view.deficits, belief.shared_ms, view.budget)
+
+
+def hoped(
+    view: View, belief: Belief, tiers: Mapping[int, TierRecord], width: float | Floats, leaps: Mapping[int, Leap]
+) -> Problem:
+    """P1 for hoped-for times: local ones `width` deviations (per device and column) below what is expected, edge and
+    cloud a leap from it.
+
+    They take no more than the schedule allows; a dead one nobody.
+    """
+    local = view.tier == LOCAL
+    widths: Floats = np.broadcast_to(np.asarray(width, dtype=np.float64), view.able.shape)
+    own_ms, shared_ms = belief.own_ms.copy(), belief.shared_ms.copy()
+    own_ms[:, local] *= np.exp(-widths[:, local] * belief.own_sd[:, local])
+    least_ms = LEAST * belief.shared_ms
+    for tier, record in tiers.items():
+        there = view.tier == tier
+        if there.any():
+            own_ms[:, there] += leaps[tier].own_ms
+            leaped_ms = np.maximum(least_ms[tier - 1], shared_ms[tier - 1] + leaps[tier].shared_ms)
+            shared_ms[tier - 1] = np.maximum.accumulate(leaped_ms)
+            # No time is negative, so what all have in common goes to what they share.
+            common_ms = float(own_ms[:, there].min())
+            own_ms[:, there] -= common_ms
+            shared_ms[tier - 1] = np.maximum(least_ms[tier - 1], shared_ms[tier - 1] + common_ms)
+        shared_ms[tier - 1, 1 if record.dead else record.most + 1 :] = np.inf
+    return Problem(np.where(view.able, own_ms, np.inf), view.tier, view.deficits, shared_ms, view.budget)
+
+
+def cautious(view: View, belief: Belief, by: float) -> dict[int, Leap]:
+    """Edge and cloud as expected, so many standard deviations slower where less is known."""
+    nothing = {tier: np.zeros((len(view.rows), int((view.tier == tier).sum()))) for tier in SERVING}
+    return {tier: Leap(by * belief.shared_sd[tier - 1], nothing[tier]) for tier in SERVING}
+
+
+def with_forced(problem: Problem, forced: Mapping[int, int]) -> Problem:
+    """`problem` in which these devices (by place) are on these tiers, even one that is not asked otherwise."""
+    own_ms, shared_ms = problem.own_ms.copy(), problem.shared_ms.copy()
+    for place, tier in forced.items():
+        own_ms[place, problem.tier != tier] = np.inf
+    for tier in SERVING:
+        asked = sum(on == tier for on in forced.values())
+        entry = shared_ms[tier - 1, : asked + 1]
+        shared_ms[tier - 1, : asked + 1] = np.where(np.isfinite(entry), entry, 0.0)
+    return Problem(own_ms, problem.tier, problem.deficits, shared_ms, problem.budget)
+
+
+def times_ms(view: View, belief: Belief, columns: Ints) -> Floats:
+    """(N,): what each device is expected to take in this joint action."""
+    tiers = view.tier[columns]
+    on = np.bincount(tiers, minlength=3)
+    shared_ms = belief.shared_ms[np.maximum(0, tiers - 1), on[tiers]]
+    own_ms: Floats = belief.own_ms[np.arange(len(columns)), columns]
+    return own_ms + np.where(tiers == LOCAL, 0.0, shared_ms)
+
+
+def costs(view: View, belief: Belief, columns: Ints) -> Costs:
+    """What each device would take on each tier above what it takes in this joint action, the others staying put.
+
+    Locally that is with its most accurate model, which is never against the floor.
+    """
+    devices = np.arange(len(columns))
+    tiers = view.tier[columns]
+    on = np.bincount(tiers, minlength=3)
+    ms = np.full((len(columns), 3), np.inf)
+    here = view.able & (view.tier == LOCAL)
+    accurate = np.where(here, view.deficits, MOST_DEFICIT).argmin(axis=1)
+    ms[:, LOCAL] = np.where(here[devices, accurate], belief.own_ms[devices, accurate], np.inf)
+    for tier in SERVING:
+        there = view.tier == tier
+        if there.any():
+            joined = np.minimum(len(columns), on[tier] + (tiers != tier))
+            own_ms = np.where(view.able, belief.own_ms, np.inf)[:, there].min(axis=1)
+            ms[:, tier] = own_ms + belief.shared_ms[tier - 1, joined]
+    now_ms = times_ms(view, belief, columns)
+    return Costs(ms - now_ms[:, None], tiers, float(now_ms.sum()))
