@@ -6,7 +6,7 @@ RUN := .venv/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help demo test check models bench calibration reproduce study prepare prepare-dqn clean
+.PHONY: help demo test check models bench calibration reproduce study prepare prepare-dqn prepare-bench clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ prepare:
 
 prepare-dqn:
 	@./scripts/prepare dqn
+
+prepare-bench:  ## the tools that benchmarks/peers compares with (PPO, DQN, Vowpal Wabbit, Optuna), beside PyTorch
+	@./scripts/prepare bench
 
 clean:  ## remove what was made here (not the models in the cache)
 	rm -rf .venv build dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
