@@ -106,6 +106,7 @@ class Bound(NamedTuple):
 def bound(relaxation: Relaxation, sums_ms: Floats, prices: Prices) -> Bound:
     """What hard choices prove at these prices. For each number of sharers of one tier, the devices nearest to it are
     taken, the other tier stays priced; so one tier's sharing costs what it does, whatever its shape."""
+    prices = prices._replace(floor=max(0.0, prices.floor))  # below it nothing is proven: the floor may be kept amply
     costs_ms = per_tier(relaxation, prices)
     numbers = np.arange(sums_ms.shape[1])
     mu = (prices.edge, prices.cloud)

@@ -121,6 +121,22 @@ def _spent(relaxation: Relaxation, rows: Ints) -> Ints:
     return rows
 
 
+def fill(relaxation: Relaxation, sums_ms: Floats, rows: Ints) -> Ints:
+    """The best numbers of sharers among moves that need no more of the budget; what that leaves is spent."""
+    devices = np.arange(len(rows))
+    costs_ms, best = np.full((3, len(rows)), FAR_MS), np.zeros((3, len(rows)), dtype=np.int64)
+    for tier, own in relaxation.rows:
+        allowed_ms = np.where(
+            relaxation.deficits[own, None] <= relaxation.deficits[rows], relaxation.own_ms[own], np.inf
+        )
+        best[tier] = allowed_ms.argmin(axis=0) + own.start
+        costs_ms[tier] = np.minimum(allowed_ms.min(axis=0), FAR_MS)
+    tiers = relaxation.tier[rows].copy()
+    best[tiers, devices], costs_ms[tiers, devices] = rows, relaxation.own_ms[rows, devices]
+    _shift(tiers, costs_ms, sums_ms)
+    return _spent(relaxation, best[tiers, devices])
+
+
 def exchange(relaxation: Relaxation, rows: Ints, most: int) -> Ints:
     """The best exchange of one or two devices, up to `most` times, while it saves anything."""
     rows = rows.copy()

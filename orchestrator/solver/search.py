@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.solver import ascent, core, lagrangian, repair
 from orchestrator.solver.implied import implied
 from orchestrator.solver.lagrangian import Bound, Prices, Relaxation
+from orchestrator.solver.neighbours import improve
 from orchestrator.solver.problem import Floats, Ints
 
 NODES = 6  # that may be looked at; more would seldom prove more
@@ -21,6 +22,7 @@ OPTIONS = 24  # that a core has to begin with, beside what its devices do alread
 # Cells that a core may have, that one may have which proves, and all together: about one, four and eight milliseconds.
 CORE_CELLS, PROOF_CELLS, MOST_CELLS = 2 * 10**5, 10**6, 2 * 10**6
 EXCHANGES = 3
+WORTH = 0.001  # by so much the best joint action must seem to be off, for neighbours to be tried
 TURNS = 3  # of a joint action implying prices, and these a better one
 REFINED = 3  # the first nodes only
 FEW = 4  # devices; where what a joint action takes above the bound is more than so many take, it is not refined
@@ -67,6 +69,9 @@ class Search:
         while self._open and self._left and self._open[0].bound_ms < self.target_ms:
             self._left -= 1
             self._look(heapq.heappop(self._open))
+        proven_ms = min([self._settled_ms] + [node.bound_ms for node in self._open])
+        if self.rows is not None and proven_ms < min(self.target_ms, self.total_ms / (1 + WORTH)):
+            improve(self.relaxation, self.relaxation.sums_ms, self.rows, self.offer, lambda: self.rows)
         self.bound_ms = max(0.0, min([self._settled_ms, self.total_ms] + [node.bound_ms for node in self._open]))
 
     def offer(self, rows: Ints, prices: Prices) -> bool:
@@ -104,6 +109,9 @@ class Search:
     def _implied(self, rows: Ints, sums_ms: Floats, prices: Prices, proven: Bound) -> tuple[Ints, Prices, Bound]:
         """What the joint action's own prices prove, where that is more; and the joint action with the numbers of
         sharers that look best at them, where that is better."""
+        filled = repair.fill(self.relaxation, sums_ms, rows)
+        if self.offer(filled, prices) and self.rows is filled:
+            rows = filled
         for _ in range(TURNS):
             before = proven
             for candidate in implied(self.relaxation, sums_ms, rows):
