@@ -126,7 +126,7 @@ class Learner(Agent, Protocol):
     """An agent that can say what it would do without exploring."""
 
     def greedy(self, observation: Observation) -> tuple[Action, ...]:
-        """Its best joint action so far. Draws nothing and changes nothing."""
+        """Its best joint action so far. Draws nothing and learns nothing."""
 
 
 @runtime_checkable
@@ -151,8 +151,8 @@ class Immediate(Agent, Protocol):
         """Choose for the `place`-th device alone; the observation is of all devices that are online.
 
         `held[i]` is what the i-th device was last told, None where that is nothing, or no more possible. The choice
-        lists `held` with the new action in it, and the action that the agent assumes where there is none: together
-        they keep the floor.
+        lists `held` with the new action in it, and the action that the agent assumes where there is none. What is held
+        and the new action keep the floor together; what is assumed does not count.
         """
 
     def learn_one(

@@ -226,6 +226,10 @@ class Conductor:
                 self._doors.log_decision(ExplanationRow(row.node, RequestId(row.decision.request_id), why))
         if rest := rows[EXPLAINED_AT_ONCE:]:
             self._loop.call_soon(self._explain, joint, rest)
+        elif rows and (decided := self._decided.get(rows[0][1].decision.round)) is not None:
+            # What it would take to say why again need not wait for the reports: it is large, for large sites.
+            forgotten = replace(decided.joint, choice=replace(decided.joint.choice, why=None))
+            self._decided[rows[0][1].decision.round] = replace(decided, joint=forgotten)
 
     def _open(self, now_s: float) -> None:
         few = len(self._registry.online_devices(now_s)) < self._config.rounds.min_devices

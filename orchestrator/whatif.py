@@ -43,7 +43,8 @@ def what_if(
 ) -> list[WhatIf]:
     """A row per floor in tenths, rising; by default from the least accurate model's to the most accurate one's.
 
-    Edge and cloud are taken no fuller than twice what was tried. Floors that these devices cannot meet are left out.
+    Edge and cloud are taken no fuller than twice what was tried, unless the floor cannot be kept so. Floors that these
+    devices cannot meet are left out.
     Raises CheckpointRefused when it is no checkpoint of the agent, of other models, or from before the first round.
     """
     agent = Factored(FactoredSection(), StateSection(), models, seed=0)
@@ -56,7 +57,7 @@ def what_if(
     wanted = sorted(floors) if floors is not None else range(min(tenths), max(tenths) + 1)
     found: list[WhatIf] = []
     for floor in reversed(list(wanted)):
-        at_floor = view.at_floor(floor, max(tenths))
+        at_floor = view.at_floor(floor, models)
         try:
             row = _row(agent, at_floor, belief, floor, tenths)
         except FloorUnreachable:
@@ -64,14 +65,18 @@ def what_if(
         # What meets a higher floor meets this one: no gap may make the lower one look slower.
         if found and found[-1].mean_ms < row.mean_ms:
             best = found[-1]
-            row = WhatIf(floor, best.mean_ms, best.sd_ms, best.gap, best.accuracy_tenths, best.actions)
+            gap = max(0.0, best.mean_ms / row.mean_ms * (1 + row.gap) - 1)
+            row = WhatIf(floor, best.mean_ms, best.sd_ms, gap, best.accuracy_tenths, best.actions)
         found.append(row)
     return found[::-1]
 
 
 def _row(agent: Factored, view: View, belief: Belief, floor: int, tenths: list[int]) -> WhatIf:
-    problem = hoped(view, belief, agent.schedule.tiers, 0.0, cautious(view, belief, 0.0))
-    solution = solve_within(problem, GAP)
+    tiers, leaps = agent.schedule.tiers, cautious(view, belief, 0.0)
+    try:
+        solution = solve_within(hoped(view, belief, tiers, 0.0, leaps), GAP)
+    except FloorUnreachable:  # as the agent does: the floor goes before the limits of entry
+        solution = solve_within(hoped(view, belief, tiers, 0.0, leaps, limited=False), GAP)
     columns = np.array(solution.actions)
     counted = Counter(str(view.columns[column]) for column in columns.tolist())
     return WhatIf(

@@ -183,7 +183,7 @@ def _settled(result: DemoResult) -> str:
     final = final_decision(result.rounds)
     doing = ", ".join(f"{count} x {action}" for action, count in sorted(final.actions.items()))
     told = (
-        f"Round {final.first} was the first with the decision on which factored settled: {doing}; "
+        f"The decision on which factored settled came first in its round {final.first}: {doing}; "
         f"{final.mean_ms:.0f} ms in {final.rounds} of {len(result.rounds)} rounds. In the others it learned, explored "
         "or probed."
     )
@@ -191,4 +191,5 @@ def _settled(result: DemoResult) -> str:
     if not fixed:
         return told
     best = min(fixed, key=fixed.__getitem__)
-    return f"{told} That is {100 * (1 - final.mean_ms / fixed[best]):.0f} % below {best}, the best fixed strategy."
+    less = 100 * (1 - final.mean_ms / fixed[best])
+    return f"{told} That is {abs(less):.0f} % {'below' if less >= 0 else 'above'} {best}, the best fixed strategy."

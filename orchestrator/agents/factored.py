@@ -26,14 +26,24 @@ from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.checkpoint import Checkpoint
 from orchestrator.errors import CheckpointRefused, FloorUnreachable
 from orchestrator.response_times.explaining import Decided
-from orchestrator.response_times.observed import Ints
-from orchestrator.response_times.planning import cautious, costs, expected, hoped, with_forced
+from orchestrator.response_times.observed import Floats, Ints
+from orchestrator.response_times.planning import (
+    best_alone,
+    cautious,
+    costs,
+    differ,
+    hoped,
+    left_for,
+    standing_columns,
+    times_ms,
+    with_forced,
+)
 from orchestrator.response_times.probing import Schedule
 from orchestrator.response_times.shared_round import Leap
 from orchestrator.response_times.site import SiteTimes
 from orchestrator.response_times.view import Belief, Noted, View
 from orchestrator.solver.bounded import Prices, solve_within
-from orchestrator.solver.problem import CLOUD, EDGE, MOST_DEFICIT, Problem
+from orchestrator.solver.problem import CLOUD, EDGE, Problem
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +52,21 @@ TIER_NAMES = {EDGE: Tier.EDGE, CLOUD: Tier.CLOUD}
 GAP = 0.001  # a joint action is proven to be this near to the best for the times it is made for
 HOPED_GAP = 0.0001  # what a few of a thousand devices may gain on a tier must not drown in it
 # Effort that is worth it: what is known is to be proven, hopes are not.
-NODES = {"best": 3, "exploring": 1, "probing": 1, "holding": 1}
+NODES = {"best": 3, "part": 3, "exploring": 1, "probing": 1, "holding": 1}
 SHARED_WIDTH = 0.5  # of the optimism about single times: a tier's curve has few unknowns
-SAME = 1e-6  # joint actions whose expected sums differ by less are one
+OVERDUE = 2.0  # times as long as it should wait, then a probe is made by whoever asks next
+SPARE = 256  # devices that are gone and still known, beside as many as there are
 HELD = 0.002  # in immediate mode a device keeps its action unless another is better by this share
 
-UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class Factored:
     """Decides and learns, in rounds or one request at a time. Mutable.
 
-    `gap`: by what share the last best joint action may be off, for the times that are believed in; certified.
-    `last_view`: what was learned from last, None before. `changes_found`: how often a device or tier had changed.
+    `gap`: by what share the last best joint action may be off, certified: for the times that are believed in, a little
+    cautiously, and within the limits of entry. `last_view`: what was learned from last, None before. `changes_found`:
+    how often a device or tier had changed.
     """
 
     name = "factored"
@@ -80,26 +92,26 @@ class Factored:
 
     def greedy(self, observation: Observation) -> tuple[Action, ...]:
         """The best joint action as far as is known, edge and cloud no fuller than was tried."""
-        view = self._times.view(observation)
-        return _actions(view, self._best(view))
+        view = self._view(observation)
+        return view.actions_of(self._best(view))
 
     def act(self, observation: Observation) -> Choice:
         """The best joint action for optimistic times, some devices probing. Raises FloorUnreachable."""
         self._round += 1
-        view = self._times.view(observation)
+        view = self._view(observation)
         best = self._best(view)
         columns, forced = self._explore(view, best)
-        explored = self._differs(view, columns, best)
+        explored = differ(view, self.belief(view), columns, best)
         if not explored:
             columns, forced = best, {}
-        return Choice(_actions(view, columns), explored, why=self._decided(view, columns, best, forced).why)
+        return Choice(view.actions_of(columns), explored, why=self._decided(view, columns, best, forced).why)
 
     def learn(self, experience: Experience) -> None:
         """Take in what each device reported for itself."""
-        view = self._times.view(experience.observation)
-        told, done = experience.choice.actions, experience.executed
+        view = self._view(experience.observation)
+        told = experience.choice.actions
         columns = view.columns_of(told)
-        as_told = np.array([did == was for did, was in zip(done, told, strict=True)])
+        as_told = np.array([done == was for done, was in zip(experience.executed, told, strict=True)])
         noted = self._times.learn(view, columns, experience.response_ms, as_told)
         self.schedule.note(view, columns, noted, self._round)
         self._noted(view, noted)
@@ -107,11 +119,23 @@ class Factored:
     def _noted(self, view: View, noted: Noted) -> None:
         self._learned += 1
         self.last_view = view
+        self._times.settle(view)
         changed = [str(view.observation.devices[place]) for place in noted.changed_devices]
         changed += [TIER_NAMES[tier] for tier in noted.changed_tiers]
         self.changes_found += len(changed)
         if changed:
             event(log, logging.INFO, "change_found", of=", ".join(changed), round=self._round)
+
+    def _view(self, observation: Observation) -> View:
+        """The observation as arrays. Whoever is long gone is forgotten, so that a site may run for years."""
+        view = self._times.view(observation)
+        if self._times.rows > 2 * len(view.rows) + SPARE:
+            kept = self._times.newest(2 * len(view.rows))
+            self._times.keep(kept)
+            self.schedule.keep(kept)
+            self.last_view = None
+            view = self._times.view(observation)
+        return view
 
     # -- decisions ----------------------------------------------------------------------------------------------
 
@@ -123,17 +147,25 @@ class Factored:
 
     def _best(self, view: View) -> Ints:
         if self._found is None or self._found[0] != self._learned or self._found[1] is not view:
-            belief, caution = self.belief(view), self._config.caution
-            problem = hoped(view, belief, self.schedule.tiers, -caution, cautious(view, belief, caution))
-            self._found = self._learned, view, self._solve(problem, "best")
+            caution = self._config.caution
+            found = self._for_times(view, -caution, cautious(view, self.belief(view), caution), "best")
+            self._found = self._learned, view, found
         return self._found[2]
+
+    def _for_times(self, view: View, width: float | Floats, leaps: Mapping[int, Leap], purpose: str) -> Ints:
+        """The joint action for times that are hoped for. Being served and the floor go before the limits of entry."""
+        belief, tiers = self.belief(view), self.schedule.tiers
+        try:
+            return self._solve(hoped(view, belief, tiers, width, leaps), purpose)
+        except FloorUnreachable:
+            return self._solve(hoped(view, belief, tiers, width, leaps, limited=False), purpose)
 
     def _solve(self, problem: Problem, purpose: str) -> Ints:
         """A joint action, within GAP of the best for these times. It begins with the prices of the round before."""
-        gap = GAP if purpose == "best" else HOPED_GAP
+        gap = GAP if purpose in ("best", "part") else HOPED_GAP
         found = solve_within(problem, gap, self._prices.get(purpose), NODES[purpose])
         self._prices[purpose] = found.prices
-        if purpose == "best":
+        if purpose in ("best", "part"):
             self.gap = found.gap
         return np.array(found.actions)
 
@@ -154,22 +186,14 @@ class Factored:
         """Columns for optimistic times, and the places that probe, with their tiers."""
         width = self._width()
         drawn = width * (1 - self._config.diversity * self._random.random(view.able.shape))
-        belief = self.belief(view)
-        problem = hoped(view, belief, self.schedule.tiers, drawn, self._leaps(view, width))
+        belief, leaps = self.belief(view), self._leaps(view, width)
         order = self._random.permutation(len(view.rows))
         forced = self.schedule.forced(view, costs(view, belief, best), self._round, order)
         if forced:
+            problem = hoped(view, belief, self.schedule.tiers, drawn, leaps)
             with suppress(FloorUnreachable):  # a probe that the floor does not allow waits
                 return self._solve(with_forced(problem, forced), "probing"), forced
-        return self._solve(problem, "exploring"), {}
-
-    def _differs(self, view: View, columns: Ints, best: Ints) -> bool:
-        """Whether these are another joint action than the best, and not merely one that is believed to be as good."""
-        if (columns == best).all():
-            return False
-        problem = expected(view, self.belief(view))
-        least_ms = problem.total_ms(best.tolist())
-        return abs(problem.total_ms(columns.tolist()) - least_ms) > SAME * least_ms
+        return self._for_times(view, drawn, leaps, "exploring"), {}
 
     def _decided(
         self, view: View, columns: Ints, best: Ints, forced: Mapping[int, int], held: frozenset[int] = frozenset()
@@ -182,74 +206,60 @@ class Factored:
     def act_one(self, observation: Observation, place: int, held: Sequence[Action | None]) -> Choice:
         """The device's part in the joint action to which all move, one at a time, each as the floor allows.
 
-        Optimism is about the asking device; the others hold on to what they do where that is as good. While they hold
-        actions that leave less of the floor's budget, it takes the best that is left. Raises FloorUnreachable.
+        If it does its part already, it may try something that is hoped to be better. If those that were told something
+        leave too little of the floor's budget, it takes the best that is left.
         """
         self._requests += 1
         self._round += self._requests % len(observation.devices) == 0
-        view = self._times.view(observation)
-        standing = self._standing(view, held)
-        best = self._holding(view, standing, place, 0.0)
-        width = self._width()
-        columns, forced = standing.copy(), self._forced(view, best, place)
-        columns[place] = self._holding(view, standing, place, width, forced.get(place))[place]
-        if view.deficits[columns].sum() > view.budget:
-            columns[place] = self._alone(view, standing, place)
+        view = self._view(observation)
+        standing = standing_columns(view, held)
+        best = int(self._holding(view, standing, place, 0.0)[place])
+        forced = self._forced(view, standing, place)
+        wanted = [best]
+        if best == standing[place] or forced:
+            wanted.insert(0, int(self._holding(view, standing, place, self._width(), forced)[place]))
+        columns, left = standing.copy(), left_for(view, held, place)
+        fitting = [column for column in wanted if view.deficits[column] <= left]
+        columns[place] = (
+            fitting[0] if fitting else best_alone(view, self.belief(view), self.schedule.tiers, standing, place, left)
+        )
         known = columns.copy()
-        known[place] = best[place]
+        known[place] = best
         held_places = frozenset(range(len(columns))) - {place}
         decided = self._decided(view, columns, known, forced, held_places)
-        return Choice(_actions(view, columns), bool(columns[place] != best[place]), why=decided.why)
+        return Choice(view.actions_of(columns), bool(columns[place] != best), why=decided.why)
 
-    def _standing(self, view: View, held: Sequence[Action | None]) -> Ints:
-        """What all hold; who holds nothing is taken to do its most accurate."""
-        accurate = np.where(view.able, view.deficits, MOST_DEFICIT + 1).argmin(axis=1).tolist()
-        columns = [
-            own if action is None else view.column.get(action, own) for action, own in zip(held, accurate, strict=True)
-        ]
-        return np.array(columns)
-
-    def _holding(self, view: View, standing: Ints, place: int, width: float, forced: int | None = None) -> Ints:
-        """The best joint action for times that are hoped for of `place`, in which the others rather stay."""
+    def _holding(
+        self, view: View, standing: Ints, place: int, width: float, forced: Mapping[int, int] | None = None
+    ) -> Ints:
+        """The best joint action for times that are hoped for of `place`, in which all rather stay."""
         own = np.zeros(view.able.shape)
         own[place] = width
         belief = self.belief(view)
         leaps = self._leaps(view, width) if width else cautious(view, belief, 0.0)
         problem = hoped(view, belief, self.schedule.tiers, own, leaps)
-        own_ms = problem.own_ms.copy()
-        own_ms[np.arange(len(standing)), standing] *= 1.0 - HELD
-        if forced is not None:
-            own_ms[place, view.tier != forced] = np.inf
+        moving_ms = HELD * np.repeat(times_ms(view, belief, standing)[:, None], len(view.columns), axis=1)
+        moving_ms[np.arange(len(standing)), standing] = 0.0
+        problem = with_forced(replace(problem, own_ms=problem.own_ms + np.maximum(0.0, moving_ms)), forced or {})
         with suppress(FloorUnreachable):
-            return self._solve(replace(problem, own_ms=own_ms), "holding")
+            return self._solve(problem, "holding" if width else "part")
         return standing
 
-    def _forced(self, view: View, best: Ints, place: int) -> dict[int, int]:
-        order = self._random.permutation(len(best))
-        forced = self.schedule.forced(view, costs(view, self.belief(view), best), self._round, order)
+    def _forced(self, view: View, standing: Ints, place: int) -> dict[int, int]:
+        """Whether this device probes. The cheapest does; what is overdue whoever asks, for that one may never ask."""
+        order = self._random.permutation(len(standing))
+        cost = costs(view, self.belief(view), standing)
+        forced = self.schedule.forced(view, cost, self._round, order)
+        if place not in forced:
+            cost.ms[np.arange(len(standing)) != place] = np.inf
+            forced = self.schedule.forced(view, cost, self._round, order, OVERDUE)
         return {place: forced[place]} if place in forced else {}
-
-    def _alone(self, view: View, standing: Ints, place: int) -> int:
-        """The best column of one device that the floor leaves it, all others standing."""
-        belief = self.belief(view)
-        problem = hoped(view, belief, self.schedule.tiers, 0.0, cautious(view, belief, 0.0))
-        others = np.delete(standing, place)
-        left = view.budget - int(view.deficits[others].sum())
-        on = np.bincount(view.tier[others], minlength=3)
-        sums_ms = problem.own_ms[place].copy()
-        for tier in (EDGE, CLOUD):
-            sums_ms[view.tier == tier] += problem.sums_ms[tier - 1, on[tier] + 1] - problem.sums_ms[tier - 1, on[tier]]
-        sums_ms[np.isnan(sums_ms)] = np.inf  # a tier that is over its limit already
-        sums_ms[view.deficits > left] = np.inf
-        if not np.isfinite(sums_ms).any():  # what the others hold breaks the floor: the most accurate it is
-            return int(np.where(view.able[place], view.deficits, MOST_DEFICIT + 1).argmin())
-        return int(sums_ms.argmin())
 
     def learn_one(
         self, observation: Observation, place: int, choice: Choice, executed: Action | None, response_ms: float | None
     ) -> None:
         """Take in one device's report."""
-        view = self._times.view(observation)
+        view = self._view(observation)
         columns = view.columns_of(choice.actions)
         noted = self._times.learn_one(view, place, columns, response_ms, executed == choice.actions[place])
         self.schedule.note_one(view, place, columns, noted, self._round)
@@ -261,7 +271,7 @@ class Factored:
         """All that is needed to go on exactly here."""
         times, arrays = self._times.save()
         about = {
-            "models": self._models,
+            "models": list(self._models),
             "times": times,
             "schedule": self.schedule.save(),
             "round": self._round,
@@ -274,8 +284,10 @@ class Factored:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Raises CheckpointRefused."""
-        checkpoint.expect(self.name, FORM, self._models)
+        checkpoint.expect(self.name, FORM)
         about = checkpoint.about
+        if about.get("models") != list(self._models):  # their accuracies may change: times do not depend on them
+            raise CheckpointRefused("the checkpoint is of other models; move it away to start without it")
         times = SiteTimes(self._models, self._state)
         schedule = Schedule(self._config.probe_every_rounds, self._config.probe_share)
         random = np.random.default_rng()
@@ -286,12 +298,10 @@ class Factored:
             prices = {str(purpose): Prices(*map(float, values)) for purpose, values in about["prices"].items()}
             last = None if about["last"] is None else View.loaded(about["last"])
             round_, requests = int(about["round"]), int(about["requests"])
+            if round_ < 0 or requests < 0:
+                raise ValueError(f"round {round_}, request {requests}")
         except UNREADABLE as error:
             raise CheckpointRefused(f"what was learned cannot be read ({error}); move it away to start anew") from error
         self._times, self.schedule, self._random, self._prices = times, schedule, random, prices
         self._round, self._requests, self.last_view = round_, requests, last
         self._learned += 1
-
-
-def _actions(view: View, columns: Ints) -> tuple[Action, ...]:
-    return tuple(view.columns[column] for column in columns)

@@ -61,9 +61,14 @@ class Cusum:
         self._since[rows[changed]] = 0
         return found
 
+    def keep(self, rows: Ints) -> None:
+        """Forget all rows but these, which get new numbers in this order."""
+        self._grow(int(rows.max(initial=-1)) + 1)
+        self._sums, self._moved, self._since = self._sums[rows], self._moved[rows], self._since[rows]
+
     def save(self) -> dict[str, npt.NDArray[Any]]:
         """All of it, as arrays."""
-        return {"sums": self._sums, "moved": self._moved, "since": self._since}
+        return {"sums": self._sums.copy(), "moved": self._moved.copy(), "since": self._since.copy()}
 
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """What `save` gave. Raises KeyError or ValueError."""

@@ -12,13 +12,22 @@ state are what f is about; the others differ from it. Gaussian, with Student's t
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from orchestrator.response_times.observed import Floats, Ints
-from orchestrator.response_times.shared_round import Columns, Curve, Leap, SharedRound, knots_to, others
+from orchestrator.response_times.shared_round import (
+    Columns,
+    Curve,
+    Leap,
+    SharedRound,
+    counted,
+    knots_to,
+    never_falling,
+    others,
+)
 
 # In shares of the tier's level: the first job's time, the first slope per job, its change from knot to knot.
 LEVEL_SD, SLOPE, SLOPE_SD, BEND_SD = 1.0, 0.25, 0.4, 1.5
@@ -57,7 +66,7 @@ class TierTimes:
     def learn(self, observed: SharedRound) -> None:
         """One more round."""
         if not self._rounds:
-            self._level_ms = observed.mean_ms
+            self._level_ms = observed.mean_ms / (1.0 + SLOPE * (observed.sharers - 1))
         self._rounds.append(observed)
         if len(self._rounds) > MOST_ROUNDS:
             self._forget_one()
@@ -89,8 +98,8 @@ class TierTimes:
         """f up to `most` sharers, while the tier is in `state`."""
         rows = self._curve_rows(most, state)
         knots = self._columns.knots
-        mean = np.maximum.accumulate(np.maximum(rows @ self._mean, 1e-3 * self._level_ms))
-        sd = np.sqrt(np.maximum(0.0, ((rows @ self._covariance) * rows).sum(axis=1)))
+        sd = np.sqrt(np.maximum(1e-12, ((rows @ self._covariance) * rows).sum(axis=1)))
+        mean = never_falling(np.maximum(rows @ self._mean, 1e-3 * self._level_ms), 1.0 / sd**2)
         if self._states and state not in self._states:
             sd = np.hypot(sd, STATE_SD * self._level_ms)
         numbers = np.arange(most + 1)
@@ -148,7 +157,7 @@ class TierTimes:
         row = self._columns.row(observed)
         mean_ms = float(row @ self._mean)
         variance = float(row @ self._covariance @ row)
-        variance += max(mean_ms, observed.mean_ms) ** 2 * (self.noise**2 / observed.sharers + MODEL_ERROR**2)
+        variance += max(mean_ms, observed.mean_ms) ** 2 * (self.noise**2 / observed.averaged + MODEL_ERROR**2)
         new = observed.state not in self._states
         new |= bool(set(observed.kinds) - set(self._kinds) or set(observed.models) - set(self._models))
         return mean_ms, float(np.sqrt(variance + new * (STATE_SD * self._level_ms) ** 2))
@@ -166,11 +175,13 @@ class TierTimes:
             row[:] = self._columns.row(observed)
         numbers: list[Floats] = [
             np.array([getattr(observed, name) for observed in self._rounds], dtype=np.float64)
-            for name in ("mean_ms", "sharers", "counts", "weight")
+            for name in ("mean_ms", "averaged", "counts", "weight")
         ]
-        means_ms, sharers, counts, weights = numbers
+        means_ms, averaged, counts, weights = numbers
         precision, prior = self._prior()
-        variance: Floats = means_ms**2 * (self.noise**2 / sharers + MODEL_ERROR**2)
+        # Noise is a share of what is usual at that load; of the time itself, slow ones would count less than fast ones.
+        usual_ms = self._usual_ms(means_ms)
+        variance: Floats = usual_ms**2 * (self.noise**2 / averaged + MODEL_ERROR**2)
         for sweep in range(SWEEPS + 1 if self._stale and self._rounds else 1):
             if sweep:
                 spread = ((matrix @ self._covariance) * matrix).sum(axis=1)
@@ -178,13 +189,23 @@ class TierTimes:
                 weights = (T_FREEDOM + 1.0) / (T_FREEDOM + strange)
                 of_noise = (counts * weights * strange).sum() * self.noise**2
                 self.noise = float(np.sqrt((NOISE_WEIGHT * NOISE_SD**2 + of_noise) / (NOISE_WEIGHT + counts.sum())))
-                variance = means_ms**2 * (self.noise**2 / sharers + MODEL_ERROR**2)
+                variance = usual_ms**2 * (self.noise**2 / averaged + MODEL_ERROR**2)
             scaled = matrix * (counts * weights / variance)[:, None]
             self._covariance = np.asarray(np.linalg.inv(precision + scaled.T @ matrix), dtype=np.float64)
             self._mean = self._covariance @ (precision @ prior + scaled.T @ means_ms)
         for observed, weight in zip(self._rounds, weights, strict=True):
             observed.weight = float(weight)
         self._stale = False
+
+    def _usual_ms(self, means_ms: Floats) -> Floats:
+        """(rounds,): the average over all rounds with as many sharers."""
+        if not len(means_ms):
+            return means_ms
+        _, group, count = np.unique(
+            [observed.sharers for observed in self._rounds], return_inverse=True, return_counts=True
+        )
+        usual_ms: Floats = (np.bincount(group, means_ms) / count)[group]
+        return usual_ms
 
     def save(self) -> dict[str, Any]:
         """JSON with which `loaded` goes on exactly here."""
@@ -194,10 +215,7 @@ class TierTimes:
             "most": self._most,
             "stale": self._stale,
             "seen": [sorted(seen.items()) for seen in (self._kinds, self._models, self._states)],
-            "rounds": [
-                [o.sharers, o.mean_ms, sorted(o.kinds.items()), sorted(o.models.items()), o.state, o.counts, o.weight]
-                for o in self._rounds
-            ],
+            "rounds": [observed.save() for observed in self._rounds],
         }
 
     @classmethod
@@ -205,14 +223,11 @@ class TierTimes:
         """What `save` gave. Raises KeyError, TypeError or ValueError."""
         times = cls(float(saved["level_ms"]))
         times.noise, times._most, times._stale = float(saved["noise"]), int(saved["most"]), bool(saved["stale"])
-        times._kinds, times._models, times._states = (_counted(seen) for seen in saved["seen"])
-        for sharers, mean_ms, kinds, models, state, counts, weight in saved["rounds"]:
-            seen = _counted(kinds), _counted(models)
-            times._rounds.append(
-                SharedRound(int(sharers), float(mean_ms), *seen, int(state), float(counts), float(weight))
-            )
-        if not all(o.sharers >= 1 and 0 < o.mean_ms < np.inf for o in times._rounds) or not times.noise > 0:
-            raise ValueError("a round that cannot be")
+        times._kinds, times._models, times._states = (counted(seen) for seen in saved["seen"])
+        times._rounds.extend(SharedRound.loaded(row) for row in saved["rounds"])
+        most = max([1, *(observed.sharers for observed in times._rounds)])
+        if not (0 < times.noise < np.inf and 0 < times._level_ms < np.inf and times._most >= most):
+            raise ValueError("a tier that cannot be")
         if not times._stale:
             times._columns = Columns(np.zeros(1), (), (), ())  # laid out anew by the next look, nothing reweighed
         return times
@@ -235,7 +250,3 @@ class TierTimes:
         sds = [OWN_SD] * (len(columns.kinds) + len(columns.models)) + [STATE_SD, STATE_SLOPE_SD] * len(columns.states)
         precision[range(size, columns.count), range(size, columns.count)] = 1.0 / (np.array(sds) * level) ** 2
         return precision, mean
-
-
-def _counted(items: Iterable[tuple[int, int]]) -> Counter[int]:
-    return Counter({int(value): int(count) for value, count in items})

@@ -54,6 +54,11 @@ class LocalTimes:
         self.observed.add(rows, models, classes, log_ms)
         self._stale = True
 
+    def keep(self, rows: Ints) -> None:
+        """Forget all devices but these, which get new rows in this order."""
+        self.observed.keep(rows)
+        self._stale = True
+
     def shift(self, row: int, log_by: float) -> None:
         """The device changed by this factor: what is known of it moves along, and counts for little."""
         self.observed.shift(row, log_by)
@@ -76,7 +81,8 @@ class LocalTimes:
     def load(self, about: Mapping[str, Any], observed: Mapping[str, npt.NDArray[Any]]) -> None:
         """Into a new object. Raises KeyError, TypeError or ValueError."""
         self.observed.load(observed)
-        self.spread = Spread(*(float(sd) for sd in about["spread"]))
+        noise, device, interaction = (float(sd) for sd in about["spread"])
+        self.spread = Spread(noise, device, interaction)
         if not all(0 < sd < 100 for sd in about["spread"]):
             raise ValueError("standard deviations out of bounds")
         self._classes = self.observed.classes

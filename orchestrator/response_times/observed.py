@@ -71,6 +71,11 @@ class Observed:
         least = np.minimum(1.0, MOST_COUNTED / np.maximum(count, 1e-9))
         self._count[rows, old, models], self._total[rows, old, models] = count * least, total * least
 
+    def keep(self, rows: Ints) -> None:
+        """Forget all devices but these, which get new rows in this order."""
+        self._log_ms, self._weights, self._kinds = self._log_ms[rows], self._weights[rows], self._kinds[rows]
+        self._next, self._count, self._total = self._next[rows], self._count[rows], self._total[rows]
+
     def any(self) -> bool:
         """Whether anything was measured."""
         return bool((self._kinds >= 0).any())
@@ -115,12 +120,12 @@ class Observed:
     def save(self) -> dict[str, npt.NDArray[Any]]:
         """All of it, as arrays."""
         return {
-            "log_ms": self._log_ms,
-            "weights": self._weights,
-            "kinds": self._kinds,
-            "next": self._next,
-            "count": self._count,
-            "total": self._total,
+            "log_ms": self._log_ms.copy(),
+            "weights": self._weights.copy(),
+            "kinds": self._kinds.copy(),
+            "next": self._next.copy(),
+            "count": self._count.copy(),
+            "total": self._total.copy(),
         }
 
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -132,6 +137,8 @@ class Observed:
         for name, shape in shapes.items():
             if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} of shape {arrays[name].shape}, or not finite")
+        if (arrays["weights"] < 0).any() or (arrays["count"] < 0).any():
+            raise ValueError("weights or counts below 0")
         kinds, places = arrays["kinds"], arrays["next"]
         if kinds.size and not (-1 <= kinds.min() <= kinds.max() < classes and 0 <= places.min() <= places.max() < KEPT):
             raise ValueError("classes or places that are not there")

@@ -83,9 +83,10 @@ class Schedule:
         self._grow(view, now)
         self.ran[local] = now
         self.changed[view.rows[noted.changed_devices]] = now
-        self.suspects = {int(view.rows[place]) for place in noted.suspect_devices}
+        self.suspects -= set(local.tolist())  # looked at again
+        self.suspects |= {int(view.rows[place]) for place in noted.suspect_devices}
         for tier, record in self.tiers.items():
-            record.suspect = tier in noted.suspect_tiers
+            record.suspect = tier in noted.suspect_tiers or (record.suspect and not noted.answered.get(tier))
             if tier in noted.changed_tiers:
                 record.changed = now
             if tier in noted.sharers:
@@ -107,10 +108,11 @@ class Schedule:
             self.ran = np.concatenate([self.ran, np.full(more, now)])
             self.changed = np.concatenate([self.changed, np.full(more, now - RECENT)])
 
-    def forced(self, view: View, costs: Costs, now: int, order: Ints) -> dict[int, int]:
+    def forced(self, view: View, costs: Costs, now: int, order: Ints, overdue: float = 1.0) -> dict[int, int]:
         """Places of devices that have to do something else than the best, with the tier on which they do it.
 
-        `order`: the devices in random order, to break ties.
+        `order`: the devices in random order, to break ties. `overdue`: only what waits for so many times as long as it
+        should.
         """
         self._grow(view, now)
         for tier, record in self.tiers.items():
@@ -118,38 +120,40 @@ class Schedule:
             if here and not record.offered:
                 record.rest = 0  # it was gone and is back: another node, or the same one restarted
             record.offered = here
-        forced = dict.fromkeys(self._devices(view, costs, now), LOCAL)
+        forced = dict.fromkeys(self._devices(view, costs, now, overdue), LOCAL)
         for tier, record in self.tiers.items():
-            load = self._load(record, tier, costs, now)
+            load = self._load(record, tier, costs, now, overdue)
             if load:
                 able = [place for place in order if place not in forced and np.isfinite(costs.ms[place, tier])]
                 able.sort(key=lambda place: float(costs.ms[place, tier]))
                 forced.update((int(place), tier) for place in able[:load])
         return forced
 
-    def _devices(self, view: View, costs: Costs, now: int) -> list[int]:
-        """Devices that have not run locally for too long, the longest first; and all that looked strange."""
+    def _devices(self, view: View, costs: Costs, now: int, overdue: float) -> list[int]:
+        """Devices that looked strange, and those that have not run locally for too long, the longest first."""
         local = np.isfinite(costs.ms[:, LOCAL])
         away = local & (costs.best != LOCAL)
         patience = self._patience(float(np.maximum(0.0, costs.ms[away, LOCAL]).sum()) / costs.total_ms)
         recent = now - self.changed[view.rows] < RECENT
         idle = now - self.ran[view.rows]
-        due = away & (idle > np.where(recent, self.every, patience))
-        if self.suspects:
-            due |= local & np.isin(view.rows, list(self.suspects))
+        due = away & (idle > overdue * np.where(recent, self.every, patience))
+        if self.suspects and overdue <= 1.0:
+            suspect = local & np.isin(view.rows, list(self.suspects))
+            due |= suspect
+            idle = np.where(suspect, np.iinfo(np.int64).max, idle)
         places = np.flatnonzero(due)
         most = max(1, len(view.rows) // SHARE_AT_ONCE)
         chosen: list[int] = places[np.argsort(-idle[places], kind="stable")][:most].tolist()
         return chosen
 
-    def _load(self, record: TierRecord, tier: int, costs: Costs, now: int) -> int:
+    def _load(self, record: TierRecord, tier: int, costs: Costs, now: int, overdue: float) -> int:
         """With how many devices this tier is probed in this round."""
         cheapest = float(costs.ms[:, tier].min())
         if not np.isfinite(cheapest):
             return 0
         if record.dead:
-            return int(now >= record.asked_again)
-        if record.suspect:
+            return int(now >= record.asked_again + (overdue - 1.0) * record.rest)
+        if record.suspect and overdue <= 1.0:
             return 1
         if not record.entered:
             return 0  # the unknown is for optimism to enter
@@ -157,11 +161,19 @@ class Schedule:
         patience = self._patience(load * load * max(0.0, cheapest) / costs.total_ms)
         if now - record.changed < RECENT:
             patience = self.every
-        return load if now - record.used > patience else 0
+        return load if now - record.used > overdue * patience else 0
 
     def _patience(self, cost: float) -> float:
         """Rounds between two probes that cost this share of a round's response time."""
         return max(self.every, cost / self.share)
+
+    def keep(self, rows: Ints) -> None:
+        """Forget all devices but these, which get new rows in this order."""
+        known = rows < len(self.ran)
+        now = int(self.ran.max(initial=0))
+        self.ran = np.where(known, self.ran[np.where(known, rows, 0)] if len(self.ran) else now, now)
+        self.changed = np.where(known, self.changed[np.where(known, rows, 0)] if len(self.changed) else 0, now - RECENT)
+        self.suspects = {at for at, row in enumerate(rows.tolist()) if row in self.suspects}
 
     def save(self) -> dict[str, Any]:
         """JSON with which `load` goes on exactly here."""
@@ -174,11 +186,21 @@ class Schedule:
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Raises KeyError, TypeError or ValueError."""
-        self.tiers = {tier: TierRecord(**saved["tiers"][str(tier)]) for tier in SERVING}
+        self.tiers = {tier: _record(saved["tiers"][str(tier)]) for tier in SERVING}
         self.ran, self.changed = (np.array(saved[name], dtype=np.int64) for name in ("ran", "changed"))
         if self.ran.ndim != 1 or self.ran.shape != self.changed.shape:
             raise ValueError("rounds of another number of devices")
         self.suspects = {int(row) for row in saved["suspects"]}
+
+
+def _record(saved: Mapping[str, Any]) -> TierRecord:
+    record = TierRecord(**saved)
+    for name, value in asdict(TierRecord()).items():
+        if type(saved[name]) is not type(value):
+            raise ValueError(f"{name} {saved[name]!r}")
+    if not (record.entered >= 0 and record.rest >= 0 and 1 <= record.load <= LOADS):
+        raise ValueError("a tier that cannot be")
+    return record
 
 
 def _note_use(record: TierRecord, sharers: int, answered: int, now: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +17,38 @@ GROWTH = 1.25
 
 @dataclass(slots=True)
 class SharedRound:
-    """What came of one round on the tier. `kinds`, `models`: how many sharers are in each class, use each model."""
+    """What came of one round on the tier. `kinds`, `models`: how many sharers are in each class, use each model.
+
+    `mean_ms` is over `averaged` of them: all that reported, or the one whose request was decided alone. `counts`: the
+    share of a round that it still is, `weight`: less for what is strange.
+    """
 
     sharers: int
     mean_ms: float
     kinds: Counter[int]
     models: Counter[int]
     state: int
+    averaged: int = 0  # all of them, if it is left out
     counts: float = 1.0
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.averaged = self.averaged or self.sharers
+
+    def save(self) -> list[Any]:
+        """JSON of which `loaded` makes it again."""
+        kinds, models = sorted(self.kinds.items()), sorted(self.models.items())
+        return [self.sharers, self.mean_ms, kinds, models, self.state, self.averaged, self.counts, self.weight]
+
+    @classmethod
+    def loaded(cls, saved: Sequence[Any]) -> SharedRound:
+        """What `save` gave. Raises TypeError or ValueError."""
+        sharers, mean_ms, kinds, models, state, averaged, counts, weight = saved
+        numbers = float(mean_ms), float(counts), float(weight)
+        if not (sharers >= averaged >= 1 and all(0 <= number < np.inf for number in numbers) and mean_ms > 0):
+            raise ValueError("a round that cannot be")
+        mean_ms, counts, weight = numbers
+        return cls(int(sharers), mean_ms, counted(kinds), counted(models), int(state), int(averaged), counts, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +102,24 @@ class Columns:
         if state in self.states:
             at = self.count - 2 * len(self.states) + 2 * self.states.index(state)
             rows[..., at], rows[..., at + 1] = 1.0, others
+
+
+def counted(items: Iterable[tuple[int, int]]) -> Counter[int]:
+    """A Counter as JSON has it."""
+    return Counter({int(value): int(count) for value, count in items})
+
+
+def never_falling(values: Floats, weights: Floats) -> Floats:
+    """The nearest values, by weighted squares, that never fall: neighbours that do are pooled."""
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        pool = value, weight, 1
+        while pools and pools[-1][0] > pool[0]:
+            mean, together, count = pools.pop()
+            total = together + pool[1]
+            pool = (mean * together + pool[0] * pool[1]) / total, total, count + pool[2]
+        pools.append(pool)
+    return np.repeat([value for value, _, _ in pools], [count for _, _, count in pools])
 
 
 def others(seen: Counter[int]) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from broker.vocabulary import Link, ModelName, NodeId, Tier
 from configs.orchestrator import StateSection
@@ -20,7 +19,7 @@ from orchestrator.response_times.contention import TierTimes
 from orchestrator.response_times.local import LocalTimes
 from orchestrator.response_times.observed import Floats, Ints
 from orchestrator.response_times.shared_round import Leap, SharedRound
-from orchestrator.response_times.view import Belief, Bools, Noted, View
+from orchestrator.response_times.view import AnyArray, Belief, Bools, Noted, View, part_of
 from orchestrator.solver.problem import CLOUD, EDGE, LOCAL
 from orchestrator.state import Resources
 
@@ -28,9 +27,9 @@ SERVING = (Tier.EDGE, Tier.CLOUD)
 PLACE_OF = {Tier.END: LOCAL, Tier.EDGE: EDGE, Tier.CLOUD: CLOUD}
 OUTLIER = 3.0  # times the median of the sharers: of k >= 3 first in, first out, the last takes less than twice the mean
 FULL_LEAPS = 0.5  # share of leaps that are about the most sharers that a tier may have
+MOST_VIEWS = 64  # observations that are remembered as arrays
+LEAST_MS = 0.01  # no response is faster: a report of less is an answer, but its time says nothing
 UNKNOWN_LEVEL_MS = 300.0  # of a tier that nobody was on yet, before anything was measured at all
-
-AnyArray = npt.NDArray[Any]
 
 
 class SiteTimes:
@@ -46,6 +45,8 @@ class SiteTimes:
         self._states: dict[tuple[str, ...], int] = {}
         self._device_changes, self._tier_changes = Cusum(), Cusum()
         self._views: dict[int, View] = {}
+        self._looks = 0
+        self._seen: dict[int, int] = {}  # by row, the look at which it was seen last
 
     # -- what is seen -------------------------------------------------------------------------------------------
 
@@ -53,10 +54,31 @@ class SiteTimes:
         """The observation as arrays; remembered while the observation lives here."""
         known = self._views.get(id(observation))
         if known is None:
-            if len(self._views) > 64:
+            if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
             known = self._views[id(observation)] = self._view(observation)
+            self._looks += 1
+            self._seen.update(dict.fromkeys(known.rows.tolist(), self._looks))
         return known
+
+    @property
+    def rows(self) -> int:
+        """How many devices are known."""
+        return len(self._rows)
+
+    def newest(self, count: int) -> Ints:
+        """The rows of so many devices that were seen last."""
+        return np.array(sorted(sorted(self._rows.values(), key=lambda row: -self._seen.get(row, 0))[:count]))
+
+    def keep(self, rows: Ints) -> None:
+        """Forget all devices but these, which get new rows in this order. Views of before are worthless then."""
+        self.local.predict(np.array([len(self._rows) - 1]), np.array([0]))  # all have a row
+        self.local.keep(rows)
+        self._device_changes.keep(rows)
+        names = {row: name for name, row in self._rows.items()}
+        self._rows = {names[row]: at for at, row in enumerate(rows.tolist())}
+        self._seen = {at: self._seen.get(row, 0) for at, row in enumerate(rows.tolist())}
+        self._views.clear()
 
     def _view(self, seen: Observation) -> View:
         columns = tuple(
@@ -106,6 +128,10 @@ class SiteTimes:
         key = (self._load(node),)
         return self._states.setdefault(key, len(self._states))
 
+    def settle(self, view: View) -> None:
+        """Work out now what follows from the last reports, so that the next decision need not."""
+        self.local.predict(view.rows, view.kinds)
+
     # -- what is believed ---------------------------------------------------------------------------------------
 
     def believe(self, view: View) -> Belief:
@@ -138,7 +164,7 @@ class SiteTimes:
         sharers = most if random.random() < FULL_LEAPS else int(random.integers(1, most + 1))
         kind, model = int(random.choice(view.kinds)), int(random.choice(models))
         everybody = Counter({kind: sharers}), Counter({model: sharers})
-        towards = SharedRound(sharers, 0.0, *everybody, view.states[tier - 1])
+        towards = SharedRound(sharers, 0.0, *everybody, view.states[tier - 1], averaged=sharers)
         return self._tier(tier).leap(towards, len(view.rows), view.kinds, models.tolist())
 
     def _tier(self, tier: int) -> TierTimes:
@@ -155,10 +181,10 @@ class SiteTimes:
         What a device did in place of what it was told says nothing of either: its time contains the failure.
         """
         noted = Noted()
-        there = np.array([ms is not None and ms > 0 for ms in given_ms]) & as_chosen
-        times_ms = np.array([1.0 if ms is None else ms for ms in given_ms])
+        there = np.array([ms is not None for ms in given_ms]) & as_chosen
+        times_ms = np.array([0.0 if ms is None else ms for ms in given_ms])
         tier = view.tier[columns]
-        ran = np.flatnonzero((tier == LOCAL) & there)
+        ran = np.flatnonzero((tier == LOCAL) & there & (times_ms >= LEAST_MS))
         if len(ran):
             self._learn_local(view, columns, ran, np.log(times_ms[ran]), noted)
         for number in (EDGE, CLOUD):
@@ -186,6 +212,8 @@ class SiteTimes:
         self, view: View, tier: int, columns: Ints, sharers: Ints, answered: Ints, times_ms: Floats, noted: Noted
     ) -> None:
         given = times_ms[answered]
+        if given.min() < LEAST_MS:
+            return
         if len(given) >= 3:
             given = given[given <= OUTLIER * np.median(given)]
         missing = len(sharers) - len(answered)
@@ -197,6 +225,7 @@ class SiteTimes:
             Counter(view.kinds[sharers].tolist()),
             Counter(view.models[columns[sharers]].tolist()),
             view.states[tier - 1],
+            averaged=len(given) + missing,
         )
         self._note_shared(tier, observed, bool(missing), noted)
 
@@ -223,23 +252,23 @@ class SiteTimes:
     def learn_one(self, view: View, place: int, columns: Ints, given_ms: float | None, as_told: bool) -> Noted:
         """One request decided on arrival: `place` did its column while the others held theirs.
 
-        On edge and cloud one time is no mean over the sharers, so it counts for one of them.
+        On edge and cloud one time is no mean over the sharers, so it is as uncertain as one of them.
         """
         noted = Noted()
-        answered = given_ms is not None and given_ms > 0 and as_told
+        answered = given_ms is not None and as_told
+        time_ms = given_ms or 0.0
+        sane = answered and time_ms >= LEAST_MS
         tier = int(view.tier[columns[place]])
         if tier == LOCAL:
-            if answered:
-                self._learn_local(view, columns, np.array([place]), np.log([float(given_ms or 1.0)]), noted)
+            if sane:
+                self._learn_local(view, columns, np.array([place]), np.log([time_ms]), noted)
             return noted
         sharers = int((view.tier[columns] == tier).sum())
         noted.sharers[tier], noted.answered[tier] = sharers, sharers if answered else 0
-        if answered:
+        if sane:
             kind, model = int(view.kinds[place]), int(view.models[columns[place]])
             everybody = Counter({kind: sharers}), Counter({model: sharers})
-            observed = SharedRound(
-                sharers, float(given_ms or 1.0), *everybody, view.states[tier - 1], counts=1.0 / sharers
-            )
+            observed = SharedRound(sharers, time_ms, *everybody, view.states[tier - 1], averaged=1)
             self._note_shared(tier, observed, False, noted)
         return noted
 
@@ -264,14 +293,11 @@ class SiteTimes:
         self._rows = {NodeId(str(name)): row for row, name in enumerate(about["rows"])}
         self._kinds = {tuple(kind): number for number, kind in enumerate(about["kinds"])}
         self._states = {tuple(state): number for number, state in enumerate(about["states"])}
-        self.local.load(about["local"], _part(arrays, "local_"))
-        if self.local.observed.rows > len(self._rows) or self.local.observed.classes > max(1, len(self._kinds)):
+        self.local.load(about["local"], part_of(arrays, "local_"))
+        seen = self.local.observed
+        if seen.rows > len(self._rows) or (seen.rows and seen.classes > len(self._kinds)):
             raise ValueError("more devices or classes than names")
         for tier, saved in about["tiers"].items():
             self.tiers[int(tier)] = TierTimes.loaded(saved)
-        self._device_changes.load(_part(arrays, "changes_devices_"))
-        self._tier_changes.load(_part(arrays, "changes_tiers_"))
-
-
-def _part(arrays: Mapping[str, AnyArray], prefix: str) -> dict[str, AnyArray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        self._device_changes.load(part_of(arrays, "changes_devices_"))
+        self._tier_changes.load(part_of(arrays, "changes_tiers_"))

@@ -15,6 +15,7 @@ from orchestrator.response_times.observed import Floats, Ints
 from orchestrator.state import SystemState
 
 Bools = npt.NDArray[np.bool_]
+AnyArray = npt.NDArray[Any]
 
 ARRAYS = ("rows", "kinds", "tier", "deficits", "models")
 
@@ -39,9 +40,11 @@ class View:
     states: tuple[int, int]
     budget: int
 
-    def at_floor(self, floor_tenths: int, best_tenths: int) -> View:
-        """The same under another floor."""
-        return replace(self, budget=len(self.rows) * (best_tenths - floor_tenths))
+    def at_floor(self, floor_tenths: int, accuracy_tenths: Mapping[ModelName, int]) -> View:
+        """The same under another floor, with these accuracies."""
+        tenths = np.array([accuracy_tenths[action.model] for action in self.columns])
+        budget = len(self.rows) * (int(tenths.max()) - floor_tenths)
+        return replace(self, deficits=tenths.max() - tenths, budget=budget)
 
     def save(self) -> dict[str, Any]:
         """JSON of which `loaded` makes it again, the observation's state aside."""
@@ -79,6 +82,10 @@ class View:
             **{name: np.array(saved[name], dtype=np.int64) for name in ARRAYS},
         )
 
+    def actions_of(self, columns: Ints) -> tuple[Action, ...]:
+        """The joint action of these columns."""
+        return tuple(self.columns[column] for column in columns)
+
     def columns_of(self, actions: Sequence[Action]) -> Ints:
         """(N,): the columns of a joint action."""
         return np.array([self.column[action] for action in actions])
@@ -108,3 +115,8 @@ class Noted:
     suspect_tiers: list[int] = field(default_factory=list)
     answered: dict[int, int] = field(default_factory=dict)  # by tier: how many of its sharers had a result
     sharers: dict[int, int] = field(default_factory=dict)
+
+
+def part_of(arrays: Mapping[str, AnyArray], prefix: str) -> dict[str, AnyArray]:
+    """The arrays whose names begin so, without that."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -135,7 +135,7 @@ def test_the_final_decision_is_the_one_that_the_last_rounds_come_back_to() -> No
     told = remark(DemoResult(rounds, figures, requests=8))
 
     assert ({"d0@cloud": 1, "d4@end": 1}, 2, 2) == (final.actions, final.first, final.rounds)
-    assert "Round 2 was the first" in told
+    assert "came first in its round 2" in told
     assert "below device_only, the best fixed strategy" in told
 
 

@@ -58,7 +58,7 @@ def _live(agent: Agent, observe: Any, rounds: int, seed: int) -> list[tuple[Any,
 def test_choices_are_among_the_actions_of_each_device(make: Callable[[], Agent], observe: Any) -> None:
     """Also when devices differ in what they can do."""
     full = observe(1).actions[0]
-    seen = observe(3, 850, actions=[full, full[3:5], full[7:8]])
+    seen = observe(3, 800, actions=[full, full[3:5], full[7:8]])
     agent = make()
     for _ in range(50):
         choice = agent.act(seen)
