@@ -6,7 +6,7 @@ RUN := .venv/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help demo test check models bench calibration reproduce study prepare prepare-dqn prepare-bench clean
+.PHONY: help demo test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-bench clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,14 @@ models: prepare
 bench: prepare-dqn models  ## the figures, each beside what it is compared with; JSON goes to results/benchmarks/
 	@mkdir -p results/benchmarks
 	@set -e; for script in benchmarks/*.py; do \
+	  [ $$script != benchmarks/learning.py ] || continue; \
 	  echo "== $$script"; $(RUN)/python $$script --json results/benchmarks/$$(basename $$script .py).json; done
+
+learning: prepare-dqn  ## how fast the agent learns: thousands of runs, about an hour, goes on where it was stopped; to results/learning/
+	@$(RUN)/python benchmarks/learning.py --scale
+
+peers: prepare-bench  ## how many rounds PPO, DQN, Vowpal Wabbit and TPE need on the same sites: an hour; to results/learning/
+	@$(RUN)/python benchmarks/peers/run.py --seeds 5 --json results/learning/peers.json
 
 calibration: prepare  ## fit configs/calibrations/a1-paper.yaml to the paper's tables anew
 	@$(RUN)/python -m tierwise.reproduce.paper_fit --write configs/calibrations/a1-paper.yaml

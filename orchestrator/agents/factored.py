@@ -115,11 +115,12 @@ class Factored:
         noted = self._times.learn(view, columns, experience.response_ms, as_told)
         self.schedule.note(view, columns, noted, self._round)
         self._noted(view, noted)
+        with suppress(FloorUnreachable):  # whoever asks next will be told
+            self._best(self._view(experience.next_observation))  # most often what is asked for next
 
     def _noted(self, view: View, noted: Noted) -> None:
         self._learned += 1
         self.last_view = view
-        self._times.settle(view)
         changed = [str(view.observation.devices[place]) for place in noted.changed_devices]
         changed += [TIER_NAMES[tier] for tier in noted.changed_tiers]
         self.changes_found += len(changed)
@@ -141,12 +142,12 @@ class Factored:
 
     def belief(self, view: View) -> Belief:
         """What is believed now of the times in this view."""
-        if self._believed is None or self._believed[0] != self._learned or self._believed[1] is not view:
+        if self._believed is None or self._believed[0] != self._learned or not view.same(self._believed[1]):
             self._believed = self._learned, view, self._times.believe(view)
         return self._believed[2]
 
     def _best(self, view: View) -> Ints:
-        if self._found is None or self._found[0] != self._learned or self._found[1] is not view:
+        if self._found is None or self._found[0] != self._learned or not view.same(self._found[1]):
             caution = self._config.caution
             found = self._for_times(view, -caution, cautious(view, self.belief(view), caution), "best")
             self._found = self._learned, view, found

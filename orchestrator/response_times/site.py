@@ -81,17 +81,19 @@ class SiteTimes:
         self._views.clear()
 
     def _view(self, seen: Observation) -> View:
+        # Many devices share one list of actions, as one object: each list is looked through once.
+        lists = {id(actions): actions for actions in seen.actions}
         columns = tuple(
             sorted(
-                {action for actions in set(seen.actions) for action in actions},
+                {action for actions in lists.values() for action in actions},
                 key=lambda action: (PLACE_OF[action.tier], self.models[action.model]),
             )
         )
         place = {action: column for column, action in enumerate(columns)}
-        masks = {}
-        for actions in set(seen.actions):
-            masks[actions] = np.zeros(len(columns), dtype=bool)
-            masks[actions][[place[action] for action in actions]] = True
+        masks = np.zeros((len(lists), len(columns)), dtype=bool)
+        for mask, actions in zip(masks, lists.values(), strict=True):
+            mask[[place[action] for action in actions]] = True
+        number = {key: at for at, key in enumerate(lists)}
         tenths = seen.accuracy_tenths
         best = max(tenths[action.model] for action in columns)
         edge = self._link(seen.state.edge)
@@ -102,7 +104,7 @@ class SiteTimes:
             column=place,
             rows=np.array([self._rows.setdefault(device, len(self._rows)) for device in seen.devices]),
             kinds=np.array(kinds),
-            able=np.array([masks[actions] for actions in seen.actions]),
+            able=masks[[number[id(actions)] for actions in seen.actions]],
             tier=np.array([PLACE_OF[action.tier] for action in columns]),
             deficits=np.array([best - tenths[action.model] for action in columns]),
             models=np.array([self.models[action.model] for action in columns]),
@@ -127,10 +129,6 @@ class SiteTimes:
     def _state(self, node: Resources | None) -> int:
         key = (self._load(node),)
         return self._states.setdefault(key, len(self._states))
-
-    def settle(self, view: View) -> None:
-        """Work out now what follows from the last reports, so that the next decision need not."""
-        self.local.predict(view.rows, view.kinds)
 
     # -- what is believed ---------------------------------------------------------------------------------------
 

@@ -40,6 +40,15 @@ class View:
     states: tuple[int, int]
     budget: int
 
+    def same(self, other: View) -> bool:
+        """Whether there is the same to decide, under the same floor."""
+        if self is other:
+            return True
+        if (self.columns, self.states, self.budget) != (other.columns, other.states, other.budget):
+            return False
+        names = ("rows", "kinds", "able", "deficits")
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
     def at_floor(self, floor_tenths: int, accuracy_tenths: Mapping[ModelName, int]) -> View:
         """The same under another floor, with these accuracies."""
         tenths = np.array([accuracy_tenths[action.model] for action in self.columns])

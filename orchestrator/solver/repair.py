@@ -134,7 +134,8 @@ def fill(relaxation: Relaxation, sums_ms: Floats, rows: Ints) -> Ints:
     tiers = relaxation.tier[rows].copy()
     best[tiers, devices], costs_ms[tiers, devices] = rows, relaxation.own_ms[rows, devices]
     _shift(tiers, costs_ms, sums_ms)
-    return _spent(relaxation, best[tiers, devices])
+    filled = best[tiers, devices]
+    return _spent(relaxation, filled) if np.isfinite(relaxation.own_ms[filled, devices]).all() else rows
 
 
 def exchange(relaxation: Relaxation, rows: Ints, most: int) -> Ints:

@@ -14,7 +14,7 @@ import numpy as np
 from orchestrator.solver import ascent, core, lagrangian, repair
 from orchestrator.solver.implied import implied
 from orchestrator.solver.lagrangian import Bound, Prices, Relaxation
-from orchestrator.solver.neighbours import improve
+from orchestrator.solver.neighbours import MANY, improve
 from orchestrator.solver.problem import Floats, Ints
 
 NODES = 6  # that may be looked at; more would seldom prove more
@@ -57,7 +57,8 @@ class Search:
         self._settled_ms = np.inf  # the least bound of the nodes that are done
         edge, cloud = (np.flatnonzero(np.isfinite(sums_ms)).tolist() for sums_ms in relaxation.sums_ms)
         self._open = [_Node(-np.inf, 0, ((edge[0], edge[-1]), (cloud[0], cloud[-1])), prices)]
-        self._left, self._cells = min(nodes, NODES), MOST_CELLS
+        self._nodes = self._left = min(nodes, NODES)
+        self._cells = MOST_CELLS
 
     @property
     def target_ms(self) -> float:
@@ -70,7 +71,8 @@ class Search:
             self._left -= 1
             self._look(heapq.heappop(self._open))
         proven_ms = min([self._settled_ms] + [node.bound_ms for node in self._open])
-        if self.rows is not None and proven_ms < min(self.target_ms, self.total_ms / (1 + WORTH)):
+        hurried = self._nodes == 1 and len(self.rows if self.rows is not None else ()) >= MANY
+        if self.rows is not None and not hurried and proven_ms < min(self.target_ms, self.total_ms / (1 + WORTH)):
             improve(self.relaxation, self.relaxation.sums_ms, self.rows, self.offer, lambda: self.rows)
         self.bound_ms = max(0.0, min([self._settled_ms, self.total_ms] + [node.bound_ms for node in self._open]))
 
