@@ -1,7 +1,7 @@
 """How many rounds the factored agent needs, on the paper's site and on worlds that differ from its assumptions.
 
     python benchmarks/learning.py [--kinds learn,change,calm] [--users 5,20,100,1000] [--seeds 20] [--kept]
-    python benchmarks/learning.py --users 5 --seeds 2 --runs /tmp/runs.jsonl --output /tmp/learning    # a quick look
+    python benchmarks/learning.py --users 5 --seeds 2 --runs run/quick.jsonl --output run/quick    # a quick look
 
 Every run is kept in a file of lines as soon as it ends; started again, it goes on where it was stopped, and with
 --kept only what is there is summed up. All of it takes some two hours on two cores. Decision times come last, alone on
