@@ -4,7 +4,7 @@
     python benchmarks/learning.py --users 5 --seeds 2 --runs run/quick.jsonl --output run/quick    # a quick look
 
 Every run is kept in a file of lines as soon as it ends; started again, it goes on where it was stopped, and with
---kept only what is there is summed up. All of it takes some two hours on two cores. Decision times come last, alone on
+--kept only what is there is summed up. All of it takes about an hour on two cores. Decision times come last, alone on
 one core. Beside it: the paper's agents from results/paper, and peers from results/learning/peers.json.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from orchestrator.agents.factored import Factored
 from orchestrator.checkpoint import Checkpoint
 from orchestrator.errors import CheckpointRefused, FloorUnreachable
 from orchestrator.response_times.observed import Floats, Ints
-from orchestrator.response_times.planning import cautious, hoped, times_ms
+from orchestrator.response_times.planning import cautious, served, times_ms
 from orchestrator.response_times.view import Belief, View
 from orchestrator.solver.bounded import solve_within
 from orchestrator.solver.problem import LOCAL
@@ -72,11 +73,8 @@ def what_if(
 
 
 def _row(agent: Factored, view: View, belief: Belief, floor: int, tenths: list[int]) -> WhatIf:
-    tiers, leaps = agent.schedule.tiers, cautious(view, belief, 0.0)
-    try:
-        solution = solve_within(hoped(view, belief, tiers, 0.0, leaps), GAP)
-    except FloorUnreachable:  # as the agent does: the floor goes before the limits of entry
-        solution = solve_within(hoped(view, belief, tiers, 0.0, leaps, limited=False), GAP)
+    solve = partial(solve_within, gap=GAP)
+    solution = served(solve, view, belief, agent.schedule.tiers, 0.0, cautious(view, belief, 0.0))
     columns = np.array(solution.actions)
     counted = Counter(str(view.columns[column]) for column in columns.tolist())
     return WhatIf(

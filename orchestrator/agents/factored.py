@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -34,6 +35,7 @@ from orchestrator.response_times.planning import (
     differ,
     hoped,
     left_for,
+    served,
     standing_columns,
     times_ms,
     with_forced,
@@ -51,8 +53,8 @@ FORM = 1
 TIER_NAMES = {EDGE: Tier.EDGE, CLOUD: Tier.CLOUD}
 GAP = 0.001  # a joint action is proven to be this near to the best for the times it is made for
 HOPED_GAP = 0.0001  # what a few of a thousand devices may gain on a tier must not drown in it
-# Effort that is worth it: what is known is to be proven, hopes are not.
-NODES = {"best": 3, "part": 3, "exploring": 1, "probing": 1, "holding": 1}
+PROVEN = ("best", "part")  # purposes: what is known is to be proven, hopes are not
+NODES = 3  # of the solver's search, for a proof
 SHARED_WIDTH = 0.5  # of the optimism about single times: a tier's curve has few unknowns
 OVERDUE = 2.0  # times as long as it should wait, then a probe is made by whoever asks next
 SPARE = 256  # devices that are gone and still known, beside as many as there are
@@ -154,19 +156,17 @@ class Factored:
         return self._found[2]
 
     def _for_times(self, view: View, width: float | Floats, leaps: Mapping[int, Leap], purpose: str) -> Ints:
-        """The joint action for times that are hoped for. Being served and the floor go before the limits of entry."""
-        belief, tiers = self.belief(view), self.schedule.tiers
-        try:
-            return self._solve(hoped(view, belief, tiers, width, leaps), purpose)
-        except FloorUnreachable:
-            return self._solve(hoped(view, belief, tiers, width, leaps, limited=False), purpose)
+        """The joint action for times that are hoped for."""
+        solve = partial(self._solve, purpose=purpose)
+        return served(solve, view, self.belief(view), self.schedule.tiers, width, leaps)
 
     def _solve(self, problem: Problem, purpose: str) -> Ints:
         """A joint action, within GAP of the best for these times. It begins with the prices of the round before."""
-        gap = GAP if purpose in ("best", "part") else HOPED_GAP
-        found = solve_within(problem, gap, self._prices.get(purpose), NODES[purpose])
+        proving = purpose in PROVEN
+        gap, nodes = (GAP, NODES) if proving else (HOPED_GAP, 1)
+        found = solve_within(problem, gap, self._prices.get(purpose), nodes)
         self._prices[purpose] = found.prices
-        if purpose in ("best", "part"):
+        if proving:
             self.gap = found.gap
         return np.array(found.actions)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.response_times.noise import NOISE_SD, NOISE_WEIGHT, weights_of
 from orchestrator.response_times.observed import Floats, Ints
 from orchestrator.response_times.shared_round import (
     Columns,
@@ -34,10 +35,8 @@ LEVEL_SD, SLOPE, SLOPE_SD, BEND_SD = 1.0, 0.25, 0.4, 1.5
 BEND_FADES = 1.6  # power of k with which the slope's changes get smaller
 OWN_SD, STATE_SD, STATE_SLOPE_SD = 0.3, 0.5, 0.2
 MODEL_ERROR = 0.005  # of a mean: no curve is exactly as assumed
-T_FREEDOM = 4.0
 MOST_ROUNDS = 256
 SWEEPS = 3
-NOISE_SD, NOISE_WEIGHT = 0.04, 6.0
 FADED = 0.5
 AFTER_CHANGE = 0.1  # what a round from before a change counts for
 
@@ -186,7 +185,7 @@ class TierTimes:
             if sweep:
                 spread = ((matrix @ self._covariance) * matrix).sum(axis=1)
                 strange = ((means_ms - matrix @ self._mean) ** 2 + spread) / variance
-                weights = (T_FREEDOM + 1.0) / (T_FREEDOM + strange)
+                weights = weights_of(strange)
                 of_noise = (counts * weights * strange).sum() * self.noise**2
                 self.noise = float(np.sqrt((NOISE_WEIGHT * NOISE_SD**2 + of_noise) / (NOISE_WEIGHT + counts.sum())))
                 variance = usual_ms**2 * (self.noise**2 / averaged + MODEL_ERROR**2)

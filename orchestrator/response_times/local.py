@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.response_times.noise import NOISE_SD, NOISE_WEIGHT, weights_of
 from orchestrator.response_times.observed import Floats, Ints, Observed
 
 LEVEL = np.log(200.0)  # ms; any order of magnitude does, its deviation is wide
 LEVEL_SD, MODEL_SD, CLASS_SD, CLASS_MODEL_SD = 2.5, 1.0, 0.5, 0.3
-T_FREEDOM = 4.0  # of the noise
 # Guesses of the standard deviations, in shares of a response time, and for how many observations they count.
-NOISE_SD, NOISE_WEIGHT = 0.04, 6.0
 DEVICE_SD, DEVICE_WEIGHT = 0.3, 1.0
 INTERACTION_SD, INTERACTION_WEIGHT = 0.15, 2.0
 SWEEPS = 2  # of reweighting, per round: from round to round it goes on where it was
@@ -170,7 +169,7 @@ class LocalTimes:
         error = seen.log_ms() - theta[kind, model] - self._own[row, model]
         spread = self._u[row, model] * (1.0 + self._r[row] * self._u[row, model])
         noise = self.spread.noise**2
-        weight = (T_FREEDOM + 1.0) / (T_FREEDOM + (error**2 + spread) / noise)
+        weight = weights_of((error**2 + spread) / noise)
         seen.weigh(weight)
         noise = (NOISE_WEIGHT * NOISE_SD**2 + (weight * (error**2 + spread)).sum()) / (NOISE_WEIGHT + len(error))
         self.spread = Spread(float(np.sqrt(noise)), *self._spread_of_devices())

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from broker.vocabulary import Action
+from orchestrator.errors import FloorUnreachable
 from orchestrator.response_times.observed import Floats, Ints
-from orchestrator.response_times.probing import Costs, TierRecord
+from orchestrator.response_times.probing import SERVING, Costs, TierRecord
 from orchestrator.response_times.shared_round import Leap
 from orchestrator.response_times.view import Belief, Bools, View
-from orchestrator.solver.problem import CLOUD, EDGE, LOCAL, MOST_DEFICIT, Problem
+from orchestrator.solver.problem import LOCAL, MOST_DEFICIT, Problem
 
 SAME = 1e-6  # joint actions whose expected sums differ by less are one
 LEAST = 0.1  # no optimism makes a tier faster than this share of what is expected
-SERVING = (EDGE, CLOUD)
+
+T = TypeVar("T")
 
 
 def expected(view: View, belief: Belief) -> Problem:
@@ -67,6 +70,21 @@ def hoped(
     return Problem(own_ms, view.tier, view.deficits, shared_ms, view.budget)
 
 
+def served(
+    solve: Callable[[Problem], T],
+    view: View,
+    belief: Belief,
+    tiers: Mapping[int, TierRecord],
+    width: float | Floats,
+    leaps: Mapping[int, Leap],
+) -> T:
+    """`solve` of what is hoped for. Being served and the floor go before the limits of entry."""
+    try:
+        return solve(hoped(view, belief, tiers, width, leaps))
+    except FloorUnreachable:
+        return solve(hoped(view, belief, tiers, width, leaps, limited=False))
+
+
 def cautious(view: View, belief: Belief, by: float) -> dict[int, Leap]:
     """Edge and cloud as expected, so many standard deviations slower where less is known."""
     nothing = {tier: np.zeros((len(view.rows), int((view.tier == tier).sum()))) for tier in SERVING}
@@ -113,21 +131,26 @@ def costs(view: View, belief: Belief, columns: Ints) -> Costs:
     on = np.bincount(tiers, minlength=3)
     ms = np.full((len(columns), 3), np.inf)
     here = view.able & (view.tier == LOCAL)
-    accurate = np.where(here, view.deficits, MOST_DEFICIT).argmin(axis=1)
+    accurate = _most_accurate(view, here)
     ms[:, LOCAL] = np.where(here[devices, accurate], belief.own_ms[devices, accurate], np.inf)
     for tier in SERVING:
         there = view.tier == tier
         if there.any():
             joined = np.minimum(len(columns), on[tier] + (tiers != tier))
-            own_ms = np.where(view.able, belief.own_ms, np.inf)[:, there].min(axis=1)
-            ms[:, tier] = own_ms + belief.shared_ms[tier - 1, joined]
+            ms[:, tier] = belief.own_ms[:, there].min(axis=1) + belief.shared_ms[tier - 1, joined]
     now_ms = times_ms(view, belief, columns)
     return Costs(ms - now_ms[:, None], tiers, float(now_ms.sum()))
 
 
+def _most_accurate(view: View, able: Bools) -> Ints:
+    """(N,): each device's column of the least deficit among `able` (N, A); the first where it has none."""
+    columns: Ints = np.where(able, view.deficits, MOST_DEFICIT + 1).argmin(axis=1)
+    return columns
+
+
 def standing_columns(view: View, held: Sequence[Action | None]) -> Ints:
     """(N,): what all hold; who holds nothing is taken to do its most accurate."""
-    accurate = np.where(view.able, view.deficits, MOST_DEFICIT + 1).argmin(axis=1).tolist()
+    accurate = _most_accurate(view, view.able).tolist()
     columns = [own if done is None else view.column.get(done, own) for done, own in zip(held, accurate, strict=True)]
     return np.array(columns)
 
@@ -154,5 +177,5 @@ def best_alone(
         sums_ms[view.tier == tier] += after_ms - before_ms if before_ms < np.inf else np.inf
     sums_ms[view.deficits > left] = np.inf
     if not np.isfinite(sums_ms).any():
-        return int(np.where(view.able[place], view.deficits, MOST_DEFICIT + 1).argmin())
+        return int(_most_accurate(view, view.able)[place])
     return int(sums_ms.argmin())

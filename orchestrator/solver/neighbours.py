@@ -21,11 +21,12 @@ MANY = 300
 Offer = Callable[[Ints, Prices], bool]
 
 
-def improve(relaxation: Relaxation, sums_ms: Floats, rows: Ints, offer: Offer, best: Callable[[], Ints | None]) -> None:
+def improve(relaxation: Relaxation, rows: Ints, offer: Offer, best: Callable[[], Ints | None]) -> None:
     """Offer the joint actions with numbers of sharers near to those of `rows`, and so on from the best of them.
 
     `best()`: the best that was offered so far.
     """
+    sums_ms = relaxation.sums_ms
     tried: set[tuple[int, int]] = set()
     for _ in range(TURNS):
         edge, cloud = repair.on_tiers(relaxation, rows)

@@ -71,10 +71,10 @@ class Search:
             self._left -= 1
             self._look(heapq.heappop(self._open))
         proven_ms = min([self._settled_ms] + [node.bound_ms for node in self._open])
-        hurried = self._nodes == 1 and len(self.rows if self.rows is not None else ()) >= MANY
+        hurried = self._nodes == 1 and self.relaxation.own_ms.shape[1] >= MANY
         if self.rows is not None and not hurried and proven_ms < min(self.target_ms, self.total_ms / (1 + WORTH)):
-            improve(self.relaxation, self.relaxation.sums_ms, self.rows, self.offer, lambda: self.rows)
-        self.bound_ms = max(0.0, min([self._settled_ms, self.total_ms] + [node.bound_ms for node in self._open]))
+            improve(self.relaxation, self.rows, self.offer, lambda: self.rows)
+        self.bound_ms = max(0.0, min(proven_ms, self.total_ms))
 
     def offer(self, rows: Ints, prices: Prices) -> bool:
         """Take a joint action if it is the best so far. Whether it is feasible at all."""
