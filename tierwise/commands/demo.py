@@ -72,6 +72,8 @@ def demo(
     more = ("explain", "whatif") if settings.policy is Policy.FACTORED else ()
     for command in ("report", *more):
         told = f"Look closer: {_called()} {command} --directory {fleet.log_directory}"
+        if command == "explain" and result.rounds:
+            told += f" --round {result.rounds[-1].number}"  # fixed strategies, the last, do not say
         console.print(told, highlight=False, soft_wrap=True)
     if json_file is not None:
         log = {"requests": result.requests, "rows": rows}
