@@ -1,71 +1,35 @@
-"""The Mosquitto that we start: found, configured, started, waited for, stopped.
-
-So far there is one mode: no accounts, no certificates, and therefore loopback only. The rendered file says so.
-"""
+"""The Mosquitto that we start: found, given its configuration, waited for, told to reload, stopped."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from broker.children import start_child, wait_or_kill
-from broker.client import Endpoint
+from broker.endpoint import Endpoint
 from broker.errors import BrokerUnavailable
+from broker.mosquitto_settings import STORE_NAME, MosquittoSettings, render
 from broker.ports import free_port
+
+__all__ = ["MosquittoProcess", "MosquittoSettings", "find_mosquitto", "render"]
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.01
 LOG_NAME = "mosquitto.log"
 CONFIGURATION_NAME = "mosquitto.conf"
-STORE_NAME = "store"
-LOG_TYPES = {
-    "error": ("error",),
-    "warning": ("error", "warning"),
-    "info": ("error", "warning", "notice", "information"),
-    "debug": ("all",),
-}
+REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 # MQTT 5 CONNECT with clean start, keep-alive 5 s, client id `tierwise-probe`; and DISCONNECT.
 PROBE_CONNECT = b"\x10\x1b\x00\x04MQTT\x05\x02\x00\x05\x00\x00\x0etierwise-probe"
 PROBE_DISCONNECT = b"\xe0\x00"
-
-
-@dataclass(frozen=True, slots=True)
-class MosquittoSettings:
-    """What a site may set of its broker. Raises BrokerUnavailable for what cannot be served."""
-
-    directory: Path
-    host: str = "127.0.0.1"
-    port: int = 0
-    max_packet_bytes: int = 300_000
-    max_queued_messages: int = 1000
-    max_queued_bytes: int = 50_000_000
-    max_connections: int = 2000
-    log_level: str = "info"
-
-    def __post_init__(self) -> None:
-        if not _is_loopback(self.host):
-            raise BrokerUnavailable(
-                f"without accounts Mosquitto listens on loopback only, not on {self.host}: use host 127.0.0.1"
-            )
-        if not str(self.directory).isprintable():
-            raise BrokerUnavailable(f"{str(self.directory)!r} cannot stand in mosquitto.conf: choose another directory")
-        if self.log_level not in LOG_TYPES:
-            raise BrokerUnavailable(f"log_level {self.log_level!r} is not one of {', '.join(LOG_TYPES)}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def find_mosquitto() -> Path:
@@ -76,36 +40,6 @@ def find_mosquitto() -> Path:
     if found is None:
         raise BrokerUnavailable("Mosquitto is not installed: sudo apt-get install mosquitto")
     return Path(found)
-
-
-def render(settings: MosquittoSettings) -> str:
-    """The text of mosquitto.conf for `settings`, whose port must be known by now."""
-    store = settings.directory.absolute() / STORE_NAME
-    # Started by root, Mosquitto would become the user `mosquitto`, who may not write into our directory.
-    owner = ["user root"] if os.geteuid() == 0 else []
-    lines = [
-        "# Written by Tierwise at each start; edit broker.yaml instead.",
-        "# There are no accounts here: whoever reaches this port may read and write everything. So: loopback only.",
-        f"listener {settings.port} {settings.host}",
-        "allow_anonymous true",
-        *owner,
-        "set_tcp_nodelay true",
-        "max_qos 1",
-        f"max_packet_size {settings.max_packet_bytes}",
-        f"max_queued_messages {settings.max_queued_messages}",
-        f"max_queued_bytes {settings.max_queued_bytes}",
-        "max_inflight_messages 20",
-        f"max_connections {settings.max_connections}",
-        "max_keepalive 60",
-        "persistence true",
-        f"persistence_location {store}/",
-        "autosave_interval 60",
-        "sys_interval 1",
-        "log_dest stderr",
-        "log_timestamp_format %Y-%m-%dT%H:%M:%S",
-        *(f"log_type {log_type}" for log_type in LOG_TYPES[settings.log_level]),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 class MosquittoProcess:
@@ -175,6 +109,10 @@ class MosquittoProcess:
                 self._port = port
                 return
 
+    def reload(self) -> None:
+        """Let it read certificate and revocation list anew; nobody is disconnected. Raises BrokerUnavailable."""
+        os.kill(self.pid, signal.SIGHUP)
+
     def stop(self) -> None:
         """End it with its store saved; kill it if it does not end within 5 s."""
         if self._process is None:
@@ -228,7 +166,8 @@ class MosquittoProcess:
         while time.monotonic() < deadline_s:
             if (code := self.exit_code()) is not None:
                 raise BrokerUnavailable(f"Mosquitto ended with exit code {code}: {self.last_words()}")
-            if _accepts_connect(self.settings.host, port):
+            host = REACHED_AT.get(self.settings.host, self.settings.host)
+            if _accepts_connect(host, port) if self.settings.identity is None else _speaks_tls(host, port):
                 return
             time.sleep(POLL_S)
         raise BrokerUnavailable(f"Mosquitto did not answer within {START_TIMEOUT_S:g} s: {self.last_words()}")
@@ -244,3 +183,17 @@ def _accepts_connect(host: str, port: int) -> bool:
     except OSError:
         return False
     return len(answer) >= 4 and answer[0] == 0x20 and answer[3] == 0
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Whether it answers a handshake. We have no certificate to show, so its refusal is an answer, too."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), timeout=1.0) as sock, context.wrap_socket(sock):
+            return True
+    except ssl.SSLError:
+        return True
+    except OSError:
+        return False

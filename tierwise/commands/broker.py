@@ -1,28 +1,45 @@
-"""`tierwise broker run`: the Mosquitto of a site, in the foreground."""
+"""`tierwise broker`: the Mosquitto of a site, its certificates and its accounts."""
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from broker.errors import BrokerUnavailable
+from broker.errors import BrokerUnavailable, IdentityUnusable, InvalidName
 from broker.mosquitto import MosquittoProcess, MosquittoSettings
-from configs.loader import load
-from configs.mosquitto import MosquittoConfig
+from broker.vocabulary import NodeId, node_id
+from tierwise.watched_files import WatchedFiles
 
-app = typer.Typer(help="Start the Mosquitto of a site.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Start the Mosquitto of a site, and keep its certificates and accounts.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 LOOK_AT_LOG_S = 0.2
+RELOADED = ("crl.pem", "broker.crt")
+
+SiteFile = Annotated[Path, typer.Argument(help="The site's YAML file: who belongs to it.")]
+Output = Annotated[Path, typer.Option("--output", "--directory", help="The provisioned folder.")]
+Directory = Annotated[Path, typer.Option("--directory", help="The provisioned folder.")]
+Host = Annotated[str | None, typer.Option(help="A running broker that is to know at once; none: only files change.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Its port.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SITE = Path("site")
 
 
 @app.callback()
 def broker() -> None:
-    """Start the Mosquitto of a site."""
+    """Start the Mosquitto of a site, and keep its certificates and accounts."""
 
 
 @app.command(epilog="Example: tierwise broker run --port 1883 --directory run/broker")
@@ -30,39 +47,222 @@ def run(
     config: Annotated[Path | None, typer.Option(help="The broker's YAML file; its defaults without it.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 draws a free one.")] = None,
     directory: Annotated[Path | None, typer.Option(help="Configuration, log and persistent store.")] = None,
+    identity: Annotated[
+        Path | None, typer.Option(help="The folder `broker` that `provision` made; none: no accounts.")
+    ] = None,
 ) -> None:
     """Start Mosquitto with a configuration written for it, pass its log through, and end it on SIGTERM or Ctrl-C.
 
-    It has no accounts and therefore listens on loopback only. Exit codes: 0 after SIGTERM or Ctrl-C; 1 when it cannot
-    start or ends by itself; 2 wrong usage.
+    Without accounts (identity) it listens on loopback only. With them it takes a renewed certificate or revocation list
+    as soon as the file changes. Exit codes: 0 after SIGTERM or Ctrl-C; 1 when it cannot start or ends by itself; 2
+    wrong usage.
     """
-    settings = load(config, MosquittoConfig) if config is not None else MosquittoConfig(version=1)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    process = MosquittoProcess(
-        MosquittoSettings(
-            directory=directory or settings.directory,
-            host=settings.host,
-            port=settings.port if port is None else port,
-            max_packet_bytes=settings.max_packet_bytes,
-            max_queued_messages=settings.max_queued_messages,
-            max_queued_bytes=settings.max_queued_bytes,
-            max_connections=settings.max_connections,
-            log_level=settings.log_level,
-        )
-    )
+    process = MosquittoProcess(_settings(config, port, directory, identity))
+    folder = process.settings.identity
+    watched = WatchedFiles([folder / name for name in RELOADED] if folder is not None else [])
     with process, process.log_path.open("rb") as log:
         log.seek(process.log_start)
-        typer.echo(f"Mosquitto listens on {process.endpoint}, without accounts and therefore on loopback only.")
+        typer.echo(f"Mosquitto listens on {process.endpoint}, {_mode(process.settings)}.")
         typer.echo(f"Its configuration, log and store are in {process.settings.directory}. Ctrl-C ends it.")
         while not stopping.wait(LOOK_AT_LOG_S) and process.exit_code() is None:
             _pass_through(log)
+            if watched.changed():
+                process.reload()
         ended_by_itself = process.exit_code()
         process.stop()
         _pass_through(log)
     if ended_by_itself is not None:
         raise BrokerUnavailable(f"Mosquitto ended by itself with exit code {ended_by_itself}; its log is above")
+
+
+@app.command("provision", epilog="Example: tierwise broker provision site.yaml --output site")
+def provision_command(
+    site_file: SiteFile,
+    output: Output = SITE,
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; by default that of the file.")] = None,
+    reinstate: Annotated[list[str] | None, typer.Option(help="Give a revoked name access again.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make, or bring up to date: the authority, a certificate and key for everybody, accounts and access rules.
+
+    Run again it keeps what is good, adds what is new in the file, and renews what expires soon. With --host a running
+    broker knows new nodes at once, without a restart. Exit codes: 0 done; 1 failed; 2 wrong usage.
+    """
+    names = frozenset(_name(text) for text in reinstate or [])
+    _bring_up_to_date(site_file, output, host, port, None, names, as_json)
+
+
+@app.command(epilog="Example: tierwise broker renew site.yaml --output site --within-days 60")
+def renew(
+    site_file: SiteFile,
+    output: Output = SITE,
+    within_days: Annotated[
+        int | None, typer.Option(min=0, help="Renew what expires within so many; by default those of the file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replace every certificate that expires soon, each with a new key.
+
+    Copy the folders named to their nodes, which take them at their next connection; a running broker takes its own at
+    once. Exit codes: 0 done; 1 failed; 2
+    wrong usage.
+    """
+    _bring_up_to_date(site_file, output, None, None, within_days, frozenset(), as_json)
+
+
+@app.command(epilog="Example: tierwise broker revoke s3 --directory site --host 192.168.1.10")
+def revoke(
+    name: Annotated[str, typer.Argument(help="The node, orchestrator or person.")],
+    directory: Directory = SITE,
+    host: Host = None,
+    port: Port = 8883,
+    as_json: Json = False,
+) -> None:
+    """Take away all access: the live session ends, the account is shut, its certificates go onto the revocation list.
+
+    Exit codes: 0 done; 1 failed, or the broker at --host was not reached (the files are done then); 2 wrong usage.
+    """
+    _need_cryptography()
+    from broker.identity.control import administrator
+    from broker.identity.folder import Folder
+    from broker.identity.revoking import revoke as take_away
+
+    revoked = _name(name)
+    folder, now = Folder(directory), datetime.now(UTC)
+    control = None if host is None else administrator(folder, host, port)
+    done = take_away(folder, revoked, now, control)
+    if as_json:
+        print(json.dumps({"name": done.name, "serials": done.serials, "session_ended": done.session_ended}))
+        return
+    typer.echo(f"{done.name} is revoked, with {len(done.serials)} certificate(s).")
+    if not done.session_ended:
+        typer.echo("A running broker does not know yet: run this again with --host.")
+    if not done.listed:
+        typer.echo("authority/ca.key is not here, so the revocation list is unchanged: run this again with it.")
+    typer.echo(f"If the broker's machine has a copy of {directory}/broker, copy crl.pem there; it is taken at once.")
+
+
+@app.command(epilog="Example: tierwise broker status --directory site")
+def status(directory: Directory = SITE, as_json: Json = False) -> None:
+    """Who has access, until when, and who was revoked. Exit codes: 0 printed; 1 no such folder; 2 wrong usage."""
+    _need_cryptography()
+    from broker.identity.folder import Folder
+    from broker.identity.status import accounts_in
+
+    rows = accounts_in(Folder(directory), datetime.now(UTC))
+    if as_json:
+        print(json.dumps({"accounts": [row.as_json() for row in rows]}, indent=1))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "role", "certificate until", "days left", "access", box=box.SIMPLE_HEAD)
+    for row in rows:
+        until = row.expires.date().isoformat() if row.expires else "-"
+        table.add_row(row.name, row.role, until, "-" if row.days_left is None else str(row.days_left), row.access)
+    Console().print(table)
+
+
+def _bring_up_to_date(
+    site_file: Path,
+    output: Path,
+    host: str | None,
+    port: int | None,
+    renew_days: int | None,
+    reinstate: frozenset[NodeId],
+    as_json: bool,
+) -> None:
+    from configs.loader import load
+    from configs.site import SiteConfig
+
+    config = load(site_file, SiteConfig)
+    _need_cryptography()
+    from broker.identity.files import only_one
+    from broker.identity.folder import Folder
+    from tierwise.site_accounts import carry_out, tell_broker
+
+    with only_one(Folder(output).lock), _progress() as on_progress:
+        done = carry_out(config, output, renew_days, reinstate, on_progress)
+    told: dict[str, Any] = {
+        "issued": done.issued, "renewed": done.renewed, "kept": len(done.kept), "revoked": done.revoked,
+        "not_in_file": done.left,
+    }  # fmt: skip
+    if host is not None:  # not under the lock: a revocation must not wait for a thousand accounts
+        changed = tell_broker(config, output, host, port or config.port, done)
+        told["changed_in_broker"] = [account.name for account in changed]
+    if as_json:
+        print(json.dumps(told))
+        return
+    for word, names in told.items():
+        shown = names if isinstance(names, int) else _shortened(names)
+        typer.echo(f"{word.replace('_', ' ')}: {shown}")
+    if done.made_authority:
+        typer.echo(f"{output}/authority/ca.key makes certificates of this site: keep a copy offline, and only there.")
+    typer.echo(f"Each folder under {output}/nodes and {output}/people belongs on the machine of that name.")
+    if host is None and (done.issued or reinstate):
+        typer.echo("A running broker does not know new names yet: run this again with --host.")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal, if there is one: a thousand certificates take a while."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("certificates", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _need_cryptography() -> None:
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as error:
+        raise IdentityUnusable(f"certificates need {error.name}: pip install cryptography") from error
+
+
+def _shortened(names: list[NodeId]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") or "none"
+
+
+def _name(text: str) -> NodeId:
+    try:
+        return node_id(text)
+    except InvalidName as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _settings(
+    config: Path | None, port: int | None, directory: Path | None, identity: Path | None
+) -> MosquittoSettings:
+    """The file's, or the defaults; options win. Raises ConfigError, BrokerUnavailable."""
+    from configs.loader import load
+    from configs.mosquitto import MosquittoConfig
+
+    settings = load(config, MosquittoConfig) if config is not None else MosquittoConfig(version=1)
+    return MosquittoSettings(
+        directory=directory or settings.directory,
+        host=settings.host,
+        port=settings.port if port is None else port,
+        max_packet_bytes=settings.max_packet_bytes,
+        max_queued_messages=settings.max_queued_messages,
+        max_queued_bytes=settings.max_queued_bytes,
+        max_connections=settings.max_connections,
+        log_level=settings.log_level,
+        identity=identity or settings.identity,
+    )
+
+
+def _mode(settings: MosquittoSettings) -> str:
+    if settings.identity is None:
+        return "without accounts and therefore on loopback only"
+    return f"for those with a certificate of {settings.identity}"
 
 
 def _pass_through(log: BinaryIO) -> None:
