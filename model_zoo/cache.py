@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from broker.durable_file import replace_durably
 from broker.vocabulary import ModelName
 from configs.section import Model, Section
 from model_zoo.errors import IndexUnusable, ModelCorrupt
@@ -24,7 +25,7 @@ INDEX = "index.json"
 LABELS = "labels.txt"
 LARGEST_INDEX_BYTES = 1_000_000
 
-Origin = Literal["official", "built"]
+Origin = Literal["official", "built", "added"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class InstalledModel:
     @property
     def mend_command(self) -> str:
         """What a person types to get the file anew."""
+        if self.origin == "added":
+            return f"tierwise zoo add FILE.tflite --name {self.name} --replace"
         verb = "fetch" if self.origin == "official" else "build"
         return f"tierwise zoo {verb} --force {self.name}"
 
@@ -99,6 +102,19 @@ def install(directory: Path, name: ModelName, file: Path, *, trained: bool, orig
     return InstalledModel(name, model_path(directory, name), entry.sha256, entry.bytes, trained, origin)
 
 
+def uninstall(directory: Path, name: ModelName) -> bool:
+    """Take a model and its file out; False if it was not there. Raises IndexUnusable."""
+    with _locked(directory):
+        index = _read(directory)
+        try:
+            if name in index.models:
+                _write(directory, _Index(models={key: entry for key, entry in index.models.items() if key != name}))
+            model_path(directory, name).unlink(missing_ok=True)
+        except OSError as error:
+            raise IndexUnusable(f"cannot write to {directory}: {error.strerror}") from error
+        return name in index.models
+
+
 def check(model: InstalledModel) -> None:
     """Compare the file with the index. Raises ModelCorrupt, which names both sums."""
     try:
@@ -144,12 +160,7 @@ def _read(directory: Path, *, forgiving: bool = False) -> _Index:
 
 
 def _write(directory: Path, index: _Index) -> None:
-    partial = directory / f".{INDEX}.{os.getpid()}"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(index.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, directory / INDEX)
+    replace_durably(directory / INDEX, lambda file: file.write(index.model_dump_json(indent=1).encode()))
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 TierwiseError
 └── ZooError
     ├── UnknownModel          a name that the manifest or a node's pool lacks
+    ├── ModelRefused          a file that `zoo add` does not take, and why
+    ├── CannotEvaluate        nothing that accuracies could be measured on, or with
     ├── ModelMissing          known, but no file of it is in the cache
     ├── ModelCorrupt          a file that is not what the index says
     ├── ModelUnusable         a file that is what the index says, and that the runtime cannot run all the same
@@ -33,12 +35,23 @@ class UnknownModel(ZooError):
         super().__init__(f"{name!r} is not one of the models {', '.join(known)}")
 
 
+class ModelRefused(ZooError):
+    """A file that is not taken into the zoo; the message says why, and what would do."""
+
+
+class CannotEvaluate(ZooError):
+    """Nothing that accuracies could be measured on, or with: no labelled photograph, or untrained weights."""
+
+
 class ModelMissing(ZooError):
     """Known, but no file of it is in the cache."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, added: bool = False) -> None:
         super().__init__(
-            f"model {name} is not in {directory}; get it with: tierwise zoo fetch {name} "
+            f"model {name} is not in {directory}; add it with: tierwise zoo add FILE.tflite --name {name} --replace, "
+            "or copy the folder of the machine that has it"
+            if added
+            else f"model {name} is not in {directory}; get it with: tierwise zoo fetch {name} "
             f"(offline: tierwise zoo build {name}; on a node: tierwise-agent models fetch {name})"
         )
 
@@ -59,6 +72,7 @@ class ModelUnusable(ZooError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} cannot be run: {why}; look at it with: tierwise zoo verify {path.stem}")
+        self.why = why
 
 
 class BadImage(ZooError):

@@ -89,6 +89,8 @@ def _official(spec: ModelSpec, directory: Path) -> InstalledModel | None:
 
 
 def _get_archive(manifest: Manifest, spec: ModelSpec, archive: Path, progress: Progress) -> None:
+    if spec.archive is None:
+        raise FetchFailed(f"model {spec.name} has no official archive")
     source = Source(spec.archive, manifest.largest_archive_bytes)
     resumed = archive.exists()
     while True:

@@ -1,7 +1,8 @@
 """Reads what a TensorFlow Lite file computes, without a runtime: its tensors, its operators and their MACs.
 
 The file is a FlatBuffer of TensorFlow Lite's schema version 3. Only the few tables that are needed are read, and
-every offset is checked, so that a broken file ends in NotAGraph and nowhere else.
+every offset is checked, so that a broken file ends in NotAGraph and nowhere else. Its lists may overlap: what is read
+is counted, or a small file could claim more than any memory holds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TypeVar
 CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED = 3, 4, 9  # BuiltinOperator in schema.fbs
 TENSOR_TYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 7: "int16", 9: "int8"}
 LARGEST_VECTOR = 100_000
+MOST_ENTRIES = 1_000_000  # of all lists together; the largest vision transformers have some 50,000
+MOST_EDGES = 16  # of a shape
 
 T = TypeVar("T")
 
@@ -82,7 +85,7 @@ def parse_graph(content: bytes) -> Graph:
     """The graph in `content`. Raises NotAGraph."""
     if content[4:8] != b"TFL3":
         raise NotAGraph("it lacks the mark TFL3")
-    model = _Table(content, _uint32(content, 0))
+    model = _Table(_File(content), _uint32(content, 0))
     codes = model.tables(1, _operator_code)
     subgraphs = model.tables(2, lambda table: table)
     if not subgraphs:
@@ -104,7 +107,10 @@ def _operator_code(table: _Table) -> int:
 
 
 def _tensor(table: _Table) -> Tensor:
-    return Tensor(table.integers(0), TENSOR_TYPES.get(table.scalar(1, "<b"), "other"))
+    shape = table.integers(0)
+    if len(shape) > MOST_EDGES:
+        raise NotAGraph(f"it claims a tensor of {len(shape)} dimensions")
+    return Tensor(shape, TENSOR_TYPES.get(table.scalar(1, "<b"), "other"))
 
 
 def _unpack(form: str, content: bytes, at: int) -> int:
@@ -119,11 +125,25 @@ def _uint32(content: bytes, at: int) -> int:
     return _unpack("<I", content, at)
 
 
+@dataclass(slots=True)
+class _File:
+    """Mutable: how many entries of lists may still be read."""
+
+    content: bytes
+    entries_left: int = MOST_ENTRIES
+
+    def count(self, entries: int) -> None:
+        self.entries_left -= entries
+        if self.entries_left < 0:
+            raise NotAGraph(f"it claims lists of more than {MOST_ENTRIES} entries")
+
+
 class _Table:
     """One FlatBuffers table: fields are found through its vtable, and may be left out."""
 
-    def __init__(self, content: bytes, at: int) -> None:
-        self._content = content
+    def __init__(self, file: _File, at: int) -> None:
+        self._file = file
+        self._content = content = file.content
         self._at = at
         self._vtable = at - _unpack("<i", content, at)
         if self._vtable < 0:
@@ -149,6 +169,7 @@ class _Table:
         length = _uint32(self._content, start)
         if length > LARGEST_VECTOR:
             raise NotAGraph(f"it claims a list of {length} entries")
+        self._file.count(length)
         return start + 4, length
 
     def integers(self, number: int) -> tuple[int, ...]:
@@ -160,4 +181,4 @@ class _Table:
         """A list of tables, each read by `read`."""
         start, length = self._vector(number)
         places = [start + 4 * index for index in range(length)]
-        return tuple(read(_Table(self._content, place + _uint32(self._content, place))) for place in places)
+        return tuple(read(_Table(self._file, place + _uint32(self._content, place))) for place in places)

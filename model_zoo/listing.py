@@ -8,19 +8,24 @@ from typing import Any
 
 from broker.vocabulary import ModelName
 from model_zoo.cache import installed, models_directory
-from model_zoo.manifest import Manifest
+from model_zoo.manifest import Manifest, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """One row of Table 4, and the file: `state` is `official`, `built` (untrained), or `missing`."""
+    """One network, and its file: `state` is `official`, `built` (untrained), `added`, or `missing`.
+
+    `accuracy`: where the percentages come from: `published` (Table 4), `stated` (with `zoo add`), or `measured`.
+    """
 
     name: ModelName
-    width: float
-    mmacs: int
+    width: float | None
+    mmacs: float
     dtype: str
-    top1_percent: float
-    top5_percent: float
+    input_px: tuple[int, int]
+    top1_percent: float | None
+    top5_percent: float | None
+    accuracy: str | None
     state: str
     trained: bool | None
     bytes: int | None
@@ -29,6 +34,18 @@ class ListedModel:
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return asdict(self)
+
+
+def percent(tenths: int | None) -> float | None:
+    """Tenths of a point as a percentage."""
+    return None if tenths is None else tenths / 10
+
+
+def origin_of_accuracy(spec: ModelSpec) -> str | None:
+    """Who says how accurate it is; None where nobody does."""
+    if spec.top5_tenths is None:
+        return None
+    return "measured" if spec.measured else "stated" if spec.added else "published"
 
 
 def list_models(manifest: Manifest, directory: Path | None = None) -> list[ListedModel]:
@@ -43,8 +60,10 @@ def list_models(manifest: Manifest, directory: Path | None = None) -> list[Liste
                 width=spec.width,
                 mmacs=spec.mmacs,
                 dtype=spec.dtype,
-                top1_percent=spec.top1_tenths / 10,
-                top5_percent=spec.top5_tenths / 10,
+                input_px=spec.input_px,
+                top1_percent=percent(spec.top1_tenths),
+                top5_percent=percent(spec.top5_tenths),
+                accuracy=origin_of_accuracy(spec),
                 state="missing" if file is None else file.origin,
                 trained=None if file is None else file.trained,
                 bytes=None if file is None else file.bytes,

@@ -1,4 +1,7 @@
-"""What the eight networks are: Table 4 and the official archives, read from `manifest.yaml`."""
+"""What the networks are: Table 4 and the official archives, read from `manifest.yaml`.
+
+What a site added and measured itself lies over it: `model_zoo.local_manifest`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from broker.vocabulary import ModelName
 from configs.loader import load
 from configs.section import Model, Section
 from model_zoo.errors import UnknownModel
+from model_zoo.preprocessing import OutputKind, Preprocessing
 
 SHIPPED = Path(__file__).with_name("manifest.yaml")
 
@@ -21,17 +25,31 @@ DType = Literal["fp32", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One row of Table 4. Accuracies in integer tenths of a percent, so that averages can be compared exactly."""
+    """One network: a row of Table 4, or one that was added here.
+
+    Accuracies are in integer tenths of a percent, so that averages can be compared exactly; None where nobody knows.
+    `input_px`: height and width. `background`: class 0 stands for none of the others. `width`, `archive` and
+    `archive_sha256` are those of the official MobileNets. `sha256`: the one file that accuracies and preprocessing of
+    an added or measured network are about; None where any file of that name counts.
+    """
 
     name: ModelName
-    width: float
-    mmacs: int
+    mmacs: float
     dtype: DType
-    top1_tenths: int
-    top5_tenths: int
-    archive: str
-    archive_sha256: str
+    top1_tenths: int | None
+    top5_tenths: int | None
+    input_px: tuple[int, int]
+    classes: int
+    background: bool
+    preprocessing: Preprocessing = Preprocessing.MINUS1_TO_1
+    output: OutputKind = OutputKind.PROBABILITIES
+    width: float | None = None
+    archive: str | None = None
+    archive_sha256: str | None = None
     tflite_sha256: str | None = None
+    sha256: str | None = None
+    added: bool = False
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +57,6 @@ class Manifest:
     """All networks, in the order of the file, and what holds for each of them."""
 
     models: Mapping[ModelName, ModelSpec]
-    input_px: int
-    classes: int
     mmacs_tolerance_percent: float
     largest_archive_bytes: int
     largest_model_bytes: int
@@ -98,9 +114,7 @@ def load_manifest(path: Path | None = None) -> Manifest:
     """The manifest in `path`, or the one that comes with Tierwise. Raises ConfigError."""
     file = load(path or SHIPPED, _File)
     return Manifest(
-        models={name: _spec(name, row, file.base) for name, row in file.models.items()},
-        input_px=file.input_px,
-        classes=file.classes,
+        models={name: _spec(name, row, file) for name, row in file.models.items()},
         mmacs_tolerance_percent=file.mmacs_tolerance_percent,
         largest_archive_bytes=file.largest_archive_bytes,
         largest_model_bytes=file.largest_model_bytes,
@@ -109,15 +123,23 @@ def load_manifest(path: Path | None = None) -> Manifest:
     )
 
 
-def _spec(name: ModelName, row: _Row, base: str) -> ModelSpec:
+def tenths(percent: float | None) -> int | None:
+    """A percentage in tenths of a point."""
+    return None if percent is None else round(percent * 10)
+
+
+def _spec(name: ModelName, row: _Row, file: _File) -> ModelSpec:
     return ModelSpec(
         name=name,
-        width=row.width,
         mmacs=row.mmacs,
         dtype=row.dtype,
-        top1_tenths=round(row.top1 * 10),
-        top5_tenths=round(row.top5 * 10),
-        archive=base + row.archive,
+        top1_tenths=tenths(row.top1),
+        top5_tenths=tenths(row.top5),
+        input_px=(file.input_px, file.input_px),
+        classes=file.classes,
+        background=True,
+        width=row.width,
+        archive=file.base + row.archive,
         archive_sha256=row.archive_sha256,
         tflite_sha256=row.tflite_sha256,
     )

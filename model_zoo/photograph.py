@@ -17,48 +17,61 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LARGEST_IMAGE_BYTES = 16_000_000
+# A JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster and changes pixels, and some
+# labels. The margin is the smallest that keeps the rule of docs/model-zoo.md (benchmarks/decoding.py measures it).
+DRAFT_MARGIN = 4
 LARGEST_IMAGE_PIXELS = 50_000_000  # a camera of 48 megapixels; decoded 150 MB, below which Pillow has no own limit
 
 
-def decode(image: bytes, size_px: int) -> NDArray[np.uint8]:
-    """The photograph in JPEG or PNG bytes as (size_px, size_px, 3) RGB. Raises BadImage."""
+def decode(image: bytes, size_px: int | tuple[int, int]) -> NDArray[np.uint8]:
+    """The photograph in JPEG or PNG bytes as (height, width, 3) RGB; `size_px` is both edges, or (height, width).
+
+    The whole photograph is squeezed into that shape, nothing is cut off. Raises BadImage.
+    """
     import numpy as np
 
     if len(image) > LARGEST_IMAGE_BYTES:
         raise BadImage(f"the image has {len(image)} bytes; at most {LARGEST_IMAGE_BYTES} are decoded")
-    with opened(image, size_px) as photograph:
-        return np.asarray(_resized(photograph.convert("RGB"), size_px))
+    height_px, width_px = (size_px, size_px) if isinstance(size_px, int) else size_px
+    with opened(image, width_px, height_px) as photograph:
+        return np.asarray(_resized(photograph.convert("RGB"), (width_px, height_px)))
 
 
 @contextmanager
-def opened(image: bytes, size_px: int) -> Iterator[Image.Image]:
-    """The photograph in JPEG or PNG bytes, decoded no smaller than `size_px`. Raises BadImage, in the block too.
+def opened(image: bytes, width_px: int, height_px: int | None = None) -> Iterator[Image.Image]:
+    """The photograph in JPEG or PNG bytes, decoded no smaller than DRAFT_MARGIN times that size (default: a square).
 
-    A JPEG can be decoded at an eighth of its size; a 1080p photograph is then about 5 times faster.
+    Raises BadImage, in the block too.
     """
     from PIL import Image
 
-    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    with refusing_as_bad_image(), Image.open(io.BytesIO(image), formats=("JPEG", "PNG")) as photograph:
+        width, height = photograph.size
+        if width * height > LARGEST_IMAGE_PIXELS:
+            raise BadImage(
+                f"the image has too many pixels: {width} x {height}; at most {LARGEST_IMAGE_PIXELS} are decoded"
+            )
+        photograph.draft("RGB", (DRAFT_MARGIN * width_px, DRAFT_MARGIN * (height_px or width_px)))
+        photograph.load()
+        yield photograph
+
+
+@contextmanager
+def refusing_as_bad_image() -> Iterator[None]:
+    """What Pillow's JPEG and PNG readers raise on broken data becomes BadImage; it does not derive from one class."""
+    from PIL import Image
+
     try:
-        with Image.open(io.BytesIO(image), formats=("JPEG", "PNG")) as photograph:
-            width, height = photograph.size
-            if width * height > LARGEST_IMAGE_PIXELS:
-                raise BadImage(
-                    f"the image has too many pixels: {width} x {height}; at most {LARGEST_IMAGE_PIXELS} are decoded"
-                )
-            photograph.draft("RGB", (size_px, size_px))
-            photograph.load()
-            yield photograph
-    except too_large as error:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"the image has more than {LARGEST_IMAGE_PIXELS} pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error) as error:
-        # What Pillow's JPEG and PNG readers raise on broken data; none of it derives from one class.
         raise BadImage(f"the image cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
-def _resized(photograph: Any, size_px: int) -> Any:
+def _resized(photograph: Any, size_px: tuple[int, int]) -> Any:
     from PIL import Image
 
-    if photograph.size == (size_px, size_px):
+    if photograph.size == size_px:
         return photograph
-    return photograph.resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return photograph.resize(size_px, Image.Resampling.BILINEAR)

@@ -16,8 +16,10 @@ from broker.events import event
 from broker.vocabulary import ModelName
 from model_zoo import memory
 from model_zoo.cache import INDEX, InstalledModel, check, installed, models_directory
-from model_zoo.errors import IndexUnusable, ModelMissing, UnknownModel
-from model_zoo.labels import label_of, read_labels
+from model_zoo.errors import IndexUnusable, ModelCorrupt, ModelMissing, UnknownModel
+from model_zoo.labels import label_of, labels_of
+from model_zoo.local_manifest import site_manifest
+from model_zoo.manifest import Manifest, ModelSpec
 from model_zoo.photograph import decode
 from model_zoo.runtime import Classifier, interpreter_class
 
@@ -40,6 +42,7 @@ class _Copy:
     """One loaded network; `cost_mb` is what loading it took."""
 
     model: InstalledModel
+    spec: ModelSpec
     classifier: Classifier
     cost_mb: float
     busy: bool = True
@@ -55,25 +58,31 @@ class ModelPool:
         names: Sequence[ModelName],
         memory_limit_mb: float,
         threads: int = 1,
+        manifest: Manifest | None = None,
     ) -> None:
+        """`manifest` tells how each takes its pixels; by default the shipped one and the folder's local one.
+
+        Raises ConfigError when the latter cannot be read.
+        """
         self.directory = directory or models_directory()
+        self.manifest = manifest or site_manifest(directory=self.directory)
         self._names = tuple(names)
         self._limit_mb = memory_limit_mb
         self._threads = threads
         self._copies: list[_Copy] = []
         self._known_cost_mb: dict[str, float] = {}
-        self._labels: tuple[str, ...] | None = None
+        self._labels: dict[ModelName, tuple[str, ...]] = {}
         self._uses = 0
         self._present: dict[ModelName, InstalledModel] = {}
         self._index_stamp = (0, 0)
         self._changed = threading.Condition()
 
     def available(self) -> dict[ModelName, str]:
-        """sha256 by name of what is both asked for and installed. Raises IndexUnusable."""
+        """sha256 by name of what is asked for, installed, and what the manifest describes. Raises IndexUnusable."""
         return {
             name: model.sha256
             for name, model in installed(self.directory).items()
-            if name in self._names and model.path.is_file()
+            if name in self._names and self._described(model) and model.path.is_file()
         }
 
     def loaded(self) -> dict[ModelName, int]:
@@ -96,8 +105,8 @@ class ModelPool:
         with self._borrowed(model) as copy:
             classifier, trained = copy.classifier, copy.model.trained
             index, score = classifier.classify(decode(image, classifier.size_px))
-            classes = classifier.output_shape[-1]
-        label = label_of(index, self._names_of_classes(classes), trained=trained)
+            names = self._names_of_classes(copy.spec)
+        label = label_of(index, names, trained=trained)
         return Classified(label, index, score, trained, (time.perf_counter() - started) * 1000)
 
     def preload(self, model: ModelName) -> None:
@@ -139,7 +148,7 @@ class ModelPool:
                 if (idle := self._idle(name)) is not None:
                     idle.busy = True
                     return idle
-                model = self._installed(name)
+                model = self.described(name)
                 if self._make_room(model):
                     # Under the lock: loads one at a time, so that each one's growth of memory is its own.
                     return self._loaded(model)
@@ -164,11 +173,24 @@ class ModelPool:
             copy for copy in self._copies if copy.busy or copy.model == self._present.get(copy.model.name, copy.model)
         ]
 
-    def _installed(self, name: ModelName) -> InstalledModel:
-        model = installed(self.directory).get(name)
+    def described(self, name: ModelName) -> InstalledModel:
+        """What is installed under that name, if the manifest is about it; the file itself is not looked at.
+
+        Raises ModelMissing, UnknownModel, ModelCorrupt, IndexUnusable.
+        """
+        model, spec = installed(self.directory).get(name), self.manifest.models.get(name)
         if model is None:
-            raise ModelMissing(name, self.directory)
+            raise ModelMissing(name, self.directory, added=spec is None or spec.added)
+        if spec is None:
+            raise UnknownModel(name, list(self.manifest.models))
+        if not self._described(model):
+            raise ModelCorrupt(model.path, str(spec.sha256), model.sha256, model.mend_command)
         return model
+
+    def _described(self, model: InstalledModel) -> bool:
+        """Whether the manifest is about this file: another network of that name may want its pixels otherwise."""
+        spec = self.manifest.models.get(model.name)
+        return spec is not None and not (spec.added and spec.sha256 != model.sha256)
 
     def _make_room(self, model: InstalledModel) -> bool:
         """Evict until `model` fits; False if that must wait for a busy one. Alone, a model fits always."""
@@ -188,12 +210,13 @@ class ModelPool:
         check(model)
         interpreter_class()  # the first import of the runtime grows the process too, once
         before_mb = memory.resident_mb()
-        classifier = Classifier(model.path, self._threads)
+        spec = self.manifest.models[model.name]
+        classifier = Classifier(model.path, self._threads, spec.preprocessing, spec.output)
         measured_mb = memory.cost_mb(model.bytes, memory.resident_mb() - before_mb)
         # A later load may fill what an evicted network left, without growth: the largest growth seen counts.
         cost_mb = max(measured_mb, self._known_cost_mb.get(model.sha256, 0.0))
         self._known_cost_mb[model.sha256] = cost_mb
-        copy = _Copy(model, classifier, cost_mb)
+        copy = _Copy(model, spec, classifier, cost_mb)
         self._copies.append(copy)
         event(
             log,
@@ -205,7 +228,7 @@ class ModelPool:
         )
         return copy
 
-    def _names_of_classes(self, classes: int) -> tuple[str, ...]:
-        if self._labels is None:
-            self._labels = read_labels(self.directory, classes)
-        return self._labels
+    def _names_of_classes(self, spec: ModelSpec) -> tuple[str, ...]:
+        if spec.name not in self._labels:
+            self._labels[spec.name] = labels_of(self.directory, spec)
+        return self._labels[spec.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ WEIGHT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class VerifiedModel:
-    """What was found for one model; `problems` is empty if it is right."""
+    """What was found for one model; `problems` is empty if it is right. `expected_mmacs`: the manifest's."""
 
     name: ModelName
     problems: tuple[str, ...]
@@ -33,7 +34,7 @@ class VerifiedModel:
     input: str | None = None
     output: str | None = None
     mmacs: float | None = None
-    expected_mmacs: int | None = None
+    expected_mmacs: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -54,14 +55,14 @@ def verify(manifest: Manifest, names: Sequence[str] = (), directory: Path | None
 
 def _verify_one(manifest: Manifest, spec: ModelSpec, model: InstalledModel | None, directory: Path) -> VerifiedModel:
     if model is None:
-        return VerifiedModel(spec.name, (str(ModelMissing(spec.name, directory)),))
+        return VerifiedModel(spec.name, (str(ModelMissing(spec.name, directory, added=spec.added)),))
     problems: list[str] = []
     graph: Graph | None = None
     try:
         check(model)
         graph = read_graph(model.path)
         problems += _graph_problems(manifest, spec, graph)
-        problems += _run_problems(manifest, model.path)
+        problems += _run_problems(spec, model.path)
     except NotAGraph as error:
         problems.append(f"{model.path} is no TensorFlow Lite graph: {error}")
     except (ModelCorrupt, ModelUnusable) as error:
@@ -83,33 +84,33 @@ def _verify_one(manifest: Manifest, spec: ModelSpec, model: InstalledModel | Non
 def _graph_problems(manifest: Manifest, spec: ModelSpec, graph: Graph) -> list[str]:
     problems = []
     inputs, outputs = _tensors(graph, graph.inputs), _tensors(graph, graph.outputs)
-    expected = (1, manifest.input_px, manifest.input_px, 3)
+    expected = (1, *spec.input_px, 3)
     if [tensor.shape for tensor in inputs] != [expected]:
         problems.append(f"the input is {_shown(graph, graph.inputs)}; one of {_edges(expected)} was expected")
-    if [tensor.shape for tensor in outputs] != [(1, manifest.classes)]:
-        problems.append(f"the output is {_shown(graph, graph.outputs)}; one of 1x{manifest.classes} was expected")
+    if [prod(tensor.shape) for tensor in outputs] != [spec.classes]:
+        problems.append(f"the output is {_shown(graph, graph.outputs)}; one of 1x{spec.classes} was expected")
     types = {tensor.type for tensor in inputs} | graph.weight_types()
-    if not types <= WEIGHT_TYPES[spec.dtype]:
+    if not spec.added and not types <= WEIGHT_TYPES[spec.dtype]:
         problems.append(f"its input and weights are {', '.join(sorted(types))}; {spec.dtype} was expected")
     mmacs = graph.macs() / 1e6
-    off_percent = abs(mmacs / spec.mmacs - 1) * 100
-    if off_percent > manifest.mmacs_tolerance_percent:
+    off_percent = 0.0 if mmacs == spec.mmacs else abs(mmacs / max(spec.mmacs, 1e-6) - 1) * 100
+    if off_percent > manifest.mmacs_tolerance_percent and not spec.added:  # added ones were counted, or told, there
         problems.append(f"it takes {mmacs:.1f} million MACs; {spec.mmacs} were expected ({off_percent:.1f} % off)")
     return problems
 
 
-def _run_problems(manifest: Manifest, path: Path) -> list[str]:
+def _run_problems(spec: ModelSpec, path: Path) -> list[str]:
     """Run it once on a grey image: what a runtime accepts may still not run."""
     import numpy as np
 
-    classifier = Classifier(path)
-    if classifier.input_shape != (1, manifest.input_px, manifest.input_px, 3):
+    classifier = Classifier(path, 1, spec.preprocessing, spec.output)
+    if classifier.size_px != spec.input_px:
         return []  # said already
     try:
-        index, _ = classifier.classify(np.full((manifest.input_px, manifest.input_px, 3), 128, dtype=np.uint8))
+        index, _ = classifier.classify(np.full((*spec.input_px, 3), 128, dtype=np.uint8))
     except (ValueError, RuntimeError) as error:
         return [f"{path} cannot be run: {str(error).splitlines()[0]}"]
-    return [] if 0 <= index < manifest.classes else [f"it answered class {index} of {manifest.classes}"]
+    return [] if 0 <= index < spec.classes else [f"it answered class {index} of {spec.classes}"]
 
 
 def _tensors(graph: Graph, indices: Sequence[int]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model_zoo.graph import NotAGraph, parse_graph, read_graph
+from model_zoo.graph import NotAGraph, Tensor, parse_graph, read_graph
 from model_zoo.manifest import Manifest
 from model_zoo.runtime import interpreter_class
 
@@ -48,6 +49,28 @@ def test_macs_are_within_3_percent_of_table_4(name: str, models: Path, manifest:
     expected = next(spec.mmacs for spec in manifest.models.values() if spec.name == name)
 
     assert pytest.approx(expected, rel=0.03) == read_graph(models / f"{name}.tflite").macs() / 1e6
+
+
+def overlapping(tensors: int, edges: int) -> bytes:
+    """A file whose `tensors` tensors are all one, with a shape of `edges` edges."""
+    head = struct.pack("<I4s", 20, b"TFL3")
+    model = struct.pack("<HHHHHH", 10, 12, 0, 0, 4, 0) + struct.pack("<iII", 12, 8, 0)
+    graphs = struct.pack("<II", 1, 12)  # at 32: one graph, its table 12 bytes behind its entry
+    graph = struct.pack("<HHHH", 6, 8, 4, 0) + struct.pack("<iI", 8, 4)  # vtable at 40, table at 48
+    places = range(56 + 4, 56 + 4 + 4 * tensors, 4)
+    table_at = places.stop + 8
+    lists = struct.pack("<I", tensors) + b"".join(struct.pack("<I", table_at - place) for place in places)
+    tensor = struct.pack("<HHHH", 6, 8, 4, 0) + struct.pack("<iI", 8, 4)
+    return head + model + graphs + graph + lists + tensor + struct.pack("<I", edges) + struct.pack("<i", 7) * edges
+
+
+def test_a_small_file_cannot_claim_more_than_memory_holds() -> None:
+    """Lists may overlap: 100,000 tensors could share a shape, each of 100,000 edges, in less than a megabyte."""
+    assert 3 * (Tensor((7, 7), "float32"),) == parse_graph(overlapping(3, 2)).tensors
+    with pytest.raises(NotAGraph, match="a tensor of 17 dimensions"):
+        parse_graph(overlapping(3, 17))
+    with pytest.raises(NotAGraph, match="lists of more than 1000000 entries"):
+        parse_graph(overlapping(99_999, 16))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

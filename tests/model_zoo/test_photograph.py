@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model_zoo.errors import BadImage
-from model_zoo.photograph import LARGEST_IMAGE_BYTES, decode
+from model_zoo.photograph import DRAFT_MARGIN, LARGEST_IMAGE_BYTES, decode, opened
 
 
 def encoded(mode: str, size: tuple[int, int], form: str = "PNG", color: object = None) -> bytes:
@@ -69,6 +69,27 @@ def test_a_large_jpeg_decoded_at_a_fraction_looks_the_same(photos: dict[str, byt
     whole = np.asarray(large.resize((224, 224), Image.Resampling.BILINEAR), dtype=np.float64)
 
     assert np.abs(whole - decode(file.getvalue(), 224)).mean() < 4
+
+
+@pytest.mark.parametrize("size", [(4032, 3024), (1920, 1080), (1280, 720), (640, 480), (300, 200), (3000, 500)])
+def test_a_jpeg_is_never_decoded_below_the_margin(size: tuple[int, int]) -> None:
+    """Either whole, or at the smallest half, quarter or eighth that is still DRAFT_MARGIN times what is needed."""
+    with opened(encoded("RGB", size, "JPEG"), 224, 160) as photograph:
+        found = photograph.size
+    needed = DRAFT_MARGIN * 224, DRAFT_MARGIN * 160
+    fitting = [
+        scaled
+        for scale in (1, 2, 4, 8)
+        if scale == 1 or all(edge >= least for edge, least in zip(scaled_by(size, scale), needed, strict=True))
+        for scaled in [scaled_by(size, scale)]
+    ]
+
+    assert min(fitting) == found
+
+
+def scaled_by(size: tuple[int, int], scale: int) -> tuple[int, int]:
+    """As JPEG rounds: up."""
+    return -(-size[0] // scale), -(-size[1] // scale)
 
 
 @pytest.mark.parametrize(

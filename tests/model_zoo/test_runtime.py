@@ -12,7 +12,8 @@ import pytest
 
 from model_zoo.errors import ModelUnusable
 from model_zoo.photograph import decode
-from model_zoo.runtime import Classifier, _preprocessing, interpreter_class
+from model_zoo.preprocessing import Preprocessing, preparation
+from model_zoo.runtime import Classifier, interpreter_class
 
 ALL_COLOURS = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
 REAL = np.arange(256) / 127.5 - 1
@@ -20,7 +21,7 @@ REAL = np.arange(256) / 127.5 - 1
 
 def prepared(kind: type, scale: float = 0.0, zero: int = 0) -> list[float]:
     """What the 256 values of a colour become."""
-    tensor = _preprocessing({"dtype": kind, "quantization": (scale, zero)})(ALL_COLOURS)
+    tensor = preparation({"dtype": kind, "quantization": (scale, zero)}, Preprocessing.MINUS1_TO_1)(ALL_COLOURS)
     assert ((1, 16, 16, 3), kind) == (tensor.shape, tensor.dtype)
     return list(tensor[0, :, :, 0].ravel().tolist())
 
@@ -52,7 +53,7 @@ def test_a_quantised_input_gets_the_nearest_code_of_the_real_number(kind: type, 
 def test_an_input_that_is_neither_is_refused(details: tuple[type, float]) -> None:
     """Better no answer than a wrong one."""
     with pytest.raises(ValueError, match="an input of type"):
-        _preprocessing({"dtype": details[0], "quantization": (details[1], 0)})
+        preparation({"dtype": details[0], "quantization": (details[1], 0)}, Preprocessing.MINUS1_TO_1)
 
 
 @pytest.mark.models

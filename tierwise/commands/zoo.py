@@ -1,8 +1,7 @@
-"""`tierwise zoo`: get the eight networks, check them, and see what there is."""
+"""`tierwise zoo`: get the eight networks, add others, check and measure them, and see what there is."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -10,10 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from broker.errors import TierwiseError
@@ -22,17 +19,24 @@ from model_zoo.cache import LABELS, models_directory
 from model_zoo.ensure import Ensured, whole
 from model_zoo.ensure import ensure as ensure_models
 from model_zoo.errors import FetchFailed
+from model_zoo.local_manifest import site_manifest
 from model_zoo.manifest import load_manifest
 from model_zoo.progress import Progress as Report
 from model_zoo.progress import Stage, Step
+from tierwise.commands.zoo_add import add, remove
+from tierwise.commands.zoo_measure import bench, evaluate
+from tierwise.commands.zoo_shown import AsJson, Directory, Names, file_said, mmacs_said, say, table_of
 
-app = typer.Typer(help="Fetch, build, verify and list the eight networks.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Get the eight networks, add others, verify, list, time and evaluate them.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+app.command(epilog="Example: tierwise zoo add net.tflite --name net --top5 91.2 --preprocessing 0_to_1")(add)
+app.command(epilog="Example: tierwise zoo remove net")(remove)
+app.command(epilog="Example: tierwise zoo bench d0 d4 --threads 1,2 --png bench.png")(bench)
+app.command(epilog="Example: tierwise zoo evaluate d4 --images val/ --labels val.txt --write")(evaluate)
 
-Names = Annotated[list[str] | None, typer.Argument(help="Models, such as d0 d4; by default all.", show_default=False)]
-Directory = Annotated[
-    Path | None, typer.Option(help="Where the models lie; by default the cache, ~/.cache/tierwise/models.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Force = Annotated[bool, typer.Option("--force", help="Also what is there already.")]
 
 
@@ -53,7 +57,7 @@ def fetch(names: Names = None, directory: Directory = None, force: Force = False
                 fetch_labels(manifest, directory, report)
         except FetchFailed as error:
             console.print(f"labels will be numbers: {error}", highlight=False)
-    _say(as_json, [_installed_json(model) for model in models], f"{len(models)} official models are in {directory}")
+    say(as_json, [_installed_json(model) for model in models], f"{len(models)} official models are in {directory}")
 
 
 @app.command(epilog="Example: tierwise zoo build --keep-environment")
@@ -89,7 +93,7 @@ def build(
             pictures = representative_photographs(photographs)
             models = build_models(manifest, pictures, wanted, directory, report, options)
     said = f"{', '.join(wanted)} built, untrained" if wanted else "nothing to do; --force builds anew"
-    _say(as_json, [_installed_json(model) for model in models], f"{said} ({directory})")
+    say(as_json, [_installed_json(model) for model in models], f"{said} ({directory})")
 
 
 @app.command(epilog="Example: tierwise zoo ensure d0")
@@ -97,23 +101,26 @@ def ensure(names: Names = None, directory: Directory = None, as_json: AsJson = F
     """Have the models there: from the cache, else fetched, else built. What the demo and the tests do first."""
     done = ensure_shown(Console(stderr=True), names or (), directory)
     origins = {"cached": done.cached, "fetched": done.fetched, "built": done.built, "untrained": done.untrained}
-    _say(as_json, {**origins, "notes": done.notes}, str(done))
+    say(as_json, {**origins, "notes": done.notes}, str(done))
 
 
 @app.command(epilog="Example: tierwise zoo verify --json")
 def verify(names: Names = None, directory: Directory = None, as_json: AsJson = False) -> None:
-    """Open every file: sha256, input and output, type, MACs against Table 4, one run. Exit code 1 if one is wrong."""
+    """Open every file: sha256, input and output, type, MACs against the manifest (Table 4), one run.
+
+    Exit code 1 if one is wrong.
+    """
     from model_zoo.verify import verify as verify_models
 
-    rows = verify_models(load_manifest(), names or (), directory)
-    table = _table("model", "", "file", "input", "output", "MMACs", "Table 4")
+    rows = verify_models(site_manifest(directory=directory), names or (), directory)
+    table = table_of("model", "", "file", "input", "output", "MMACs", "listed")
     for row in rows:
         mark = Text("ok", "green") if row.ok else Text("WRONG", "bold red")
         counted = "" if row.mmacs is None else f"{row.mmacs:.1f}"
-        paper = "" if row.expected_mmacs is None else str(row.expected_mmacs)
-        file = _file(row.origin or "missing", row.trained)
+        paper = "" if row.expected_mmacs is None else mmacs_said(row.expected_mmacs)
+        file = file_said(row.origin or "missing", row.trained)
         table.add_row(row.name, mark, file, row.input, row.output, counted, paper)
-    _say(as_json, [row.as_json() for row in rows], table)
+    say(as_json, [row.as_json() for row in rows], table)
     wrong = [f"{row.name}: {problem}" for row in rows for problem in row.problems]
     if wrong:
         raise TierwiseError("\n".join(["these models cannot be used", *wrong]))
@@ -121,16 +128,23 @@ def verify(names: Names = None, directory: Directory = None, as_json: AsJson = F
 
 @app.command("list", epilog="Example: tierwise zoo list")
 def list_(directory: Directory = None, as_json: AsJson = False) -> None:
-    """What the eight networks are (Table 4), and which of them are there."""
+    """What the networks are (the eight of Table 4, and those that were added), and which of them are there."""
     from model_zoo.listing import list_models
 
-    rows = list_models(load_manifest(), directory)
-    table = _table("model", "width", "type", "MMACs", "Top-1 %", "Top-5 %", "file", "MB", "sha256")
+    rows = list_models(site_manifest(directory=directory), directory)
+    table = table_of("model", "width", "type", "MMACs", "Top-1 %", "Top-5 %", "file", "MB", "sha256")
     for row in rows:
         size = "" if row.bytes is None else f"{row.bytes / 1e6:.1f}"
-        what = (f"{row.width:.2f}", row.dtype, str(row.mmacs), f"{row.top1_percent:.1f}", f"{row.top5_percent:.1f}")
-        table.add_row(row.name, *what, _file(row.state, row.trained), size, (row.sha256 or "")[:8])
-    _say(as_json, [row.as_json() for row in rows], table)
+        what = (_number(row.width, 2), row.dtype, mmacs_said(row.mmacs), _number(row.top1_percent, 1))
+        top5 = _number(row.top5_percent, 1) + ("*" if row.accuracy == "measured" else "")
+        table.add_row(row.name, *what, top5, file_said(row.state, row.trained), size, (row.sha256 or "")[:8])
+    if any(row.accuracy == "measured" for row in rows):
+        table.caption = "* measured here (tierwise zoo evaluate)"
+    say(as_json, [row.as_json() for row in rows], table)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def ensure_shown(console: Console, names: Sequence[str] = (), directory: Path | None = None) -> Ensured:
@@ -186,18 +200,6 @@ def _amount(step: Step) -> str:
     return f"{step.done / 1e6:.1f}{total} MB" if step.done else ""
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    return table
-
-
-def _file(origin: str, trained: bool | None) -> str:
-    """Wherever a built model is shown, it is said that its weights mean nothing."""
-    return f"{origin}, untrained" if trained is False else origin
-
-
 def _installed_json(model: Any) -> dict[str, Any]:
     return {
         "name": model.name,
@@ -207,11 +209,3 @@ def _installed_json(model: Any) -> dict[str, Any]:
         "trained": model.trained,
         "origin": model.origin,
     }
-
-
-def _say(as_json: bool, machine: Any, person: str | Table) -> None:
-    """The result, and nothing else, on standard output."""
-    if as_json:
-        print(json.dumps(machine, indent=1))
-    else:
-        Console().print(person, highlight=False, soft_wrap=isinstance(person, str))
