@@ -5,8 +5,10 @@ came. `time_ns` is the wall clock, assigned once when a row is stored and strict
 when that clock steps back: with the tags it is a point's identity. UNIQUE (node, request_id) drops doubles.
 `response` and `decision` are kept for ever, of `telemetry` the newest rows of a configured number.
 
-Version 2 added to `decision` why it was made, and an index of rounds. Opened for writing, a log of version 1 gets those
-columns, empty; opened for reading it stays as it is, and `has_explanations` is false.
+Version 2 added to `decision` why it was made, and an index of rounds. Version 3 added the books of the shipper
+(`orchestrator.shipping`): how far each table went to each server, which decisions were explained after they had left,
+and what a server refused for good. Opened for writing, an older log gets what it lacks, empty; opened for reading it
+stays as it is, and `has_explanations` or `has_shipping` is false.
 """
 
 from __future__ import annotations
@@ -17,9 +19,47 @@ from pathlib import Path
 from orchestrator.errors import LogRefused
 
 LOG_NAME = "response-log.sqlite3"
-VERSION = 2  # of the schema, in `user_version`
+VERSION = 3  # of the schema, in `user_version`
 OLDEST = 1  # that can be read, and brought up to date
 APPLICATION = 0x54574C47  # "TWLG", in `application_id`
+
+SHIPPING = """
+CREATE TABLE shipping (
+    target TEXT NOT NULL,                -- server, organisation and bucket
+    source TEXT NOT NULL,                -- response, decision or telemetry
+    claimed_id INTEGER NOT NULL,         -- rows up to this one may have left
+    shipped_id INTEGER NOT NULL,         -- up to this one each is stored there, refused, skipped or trimmed
+    shipped_rows INTEGER NOT NULL DEFAULT 0,
+    skipped_rows INTEGER NOT NULL DEFAULT 0,   -- more waited than backlog_rows
+    trimmed_rows INTEGER NOT NULL DEFAULT 0,   -- telemetry that was deleted here before it left
+    PRIMARY KEY (target, source)
+);
+CREATE TABLE shipping_target (
+    target TEXT PRIMARY KEY,
+    accepted_ns INTEGER,                 -- wall clock of the last write that was taken
+    failed_ns INTEGER,                   -- and of the last that was not, with why
+    error TEXT
+);
+CREATE TABLE amended (                   -- decisions that changed after they may have left: they leave again
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    target TEXT NOT NULL,
+    decision_id INTEGER NOT NULL
+);
+CREATE TRIGGER decision_amended AFTER UPDATE ON decision BEGIN
+    INSERT INTO amended (target, decision_id)
+    SELECT target, NEW.id FROM shipping WHERE source = 'decision' AND claimed_id >= NEW.id;
+END;
+CREATE TABLE dead_letter (               -- what a server refused for good
+    target TEXT NOT NULL,
+    source TEXT NOT NULL,
+    row_id INTEGER NOT NULL,
+    refused_ns INTEGER NOT NULL,         -- wall clock
+    status INTEGER NOT NULL,             -- HTTP
+    message TEXT NOT NULL,               -- the server's
+    line TEXT NOT NULL,                  -- as it was sent
+    PRIMARY KEY (target, source, row_id)
+);
+"""
 
 SCHEMA = """
 CREATE TABLE response (
@@ -99,7 +139,7 @@ CREATE TABLE telemetry (
 );
 """
 
-# What version 1 lacks.
+# What version 1 lacks; versions 1 and 2 lack SHIPPING.
 FROM_1_TO_2 = """
 ALTER TABLE decision ADD COLUMN predicted_ms REAL;
 ALTER TABLE decision ADD COLUMN predicted_sd_ms REAL;
@@ -120,9 +160,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         raise LogRefused(f"cannot open the response log {path}: {error}") from error
     try:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-            _make(connection)
-        if _check(connection, path) < VERSION:
-            connection.executescript(f"BEGIN IMMEDIATE; {FROM_1_TO_2} PRAGMA user_version = {VERSION}; COMMIT;")
+            _make(connection, path)
+        if (version := _check(connection, path)) < VERSION:
+            _bring_up_to_date(connection, path, version)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
@@ -153,9 +193,23 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _make(connection: sqlite3.Connection) -> None:
-    pragmas = f"PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-    connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {pragmas} COMMIT;")
+def _make(connection: sqlite3.Connection, path: Path) -> None:
+    _change(connection, path, f"{SCHEMA} {SHIPPING} PRAGMA application_id = {APPLICATION};")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    _change(connection, path, (FROM_1_TO_2 if version == 1 else "") + SHIPPING)
+
+
+def _change(connection: sqlite3.Connection, path: Path, script: str) -> None:
+    """All of it or nothing; nothing where another process, a shipper or an orchestrator, has just done it."""
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {VERSION}; COMMIT;")
+    except sqlite3.OperationalError:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if _check(connection, path) != VERSION:
+            raise
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
@@ -175,6 +229,11 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 def has_explanations(connection: sqlite3.Connection) -> bool:
     """Whether the log has the columns that say why; only one that an older Tierwise wrote has not."""
     return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= 2)
+
+
+def has_shipping(connection: sqlite3.Connection) -> bool:
+    """Whether the log has the shipper's books; only one that an older Tierwise wrote has not."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= 3)
 
 
 def last_round(connection: sqlite3.Connection) -> int:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.errors import TierwiseError
 from broker.vocabulary import Outcome
+from configs.loader import load
+from configs.orchestrator import OrchestratorConfig
 from orchestrator.report import Figures, Filter, GroupBy, figures
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from tierwise.time_options import since_ns, time_ns
@@ -23,6 +28,13 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
+class Source(StrEnum):
+    """Where rows are read."""
+
+    SQLITE = "sqlite"
+    INFLUXDB = "influxdb"
+
+
 @app.command(epilog="Example: tierwise report --directory run/orchestrator --by policy --last 2h")
 def report(
     directory: Annotated[Path, typer.Option(help="The orchestrator's files.directory.")] = Path("run/orchestrator"),
@@ -31,25 +43,45 @@ def report(
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
     last: Annotated[str | None, typer.Option(help="The last 90s, 15m, 2h or 7d, instead of --since.")] = None,
     policy: Annotated[str | None, typer.Option(help="Only of this policy; none: requests without a decision.")] = None,
+    source: Annotated[Source, typer.Option(help="Read the response log, or what was shipped.")] = Source.SQLITE,
+    config: Annotated[Path | None, typer.Option(help="The orchestrator's YAML file, for --source influxdb.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Response time (mean, p50, p95, p99), accuracy, shares per tier and model, and how requests ended.
 
     Times are of delivered results; a row of all is added where there are several. Reading does not disturb a running
-    orchestrator. Exit codes: 0 printed; 1 no log, or no such rows; 2 wrong usage.
+    orchestrator. From InfluxDB the figures of the same rows are the same. Exit codes: 0 printed; 1 no log or server, or
+    no such rows; 2 wrong usage.
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
     only = Filter(since_ns(since, last), time_ns(until, "--until"), policy)
-    with closing(open_for_reading(directory / LOG_NAME)) as connection:
+    connection, origin = _opened(source, directory, config, only)
+    with closing(connection):
         rows = figures(connection, by, only)
     if as_json:
-        print(json.dumps({"log": str(directory / LOG_NAME), "by": by, "rows": [asdict(row) for row in rows]}, indent=1))
+        print(json.dumps({"log": origin, "by": by, "rows": [asdict(row) for row in rows]}, indent=1))
     elif as_csv:
         _print_csv(by, rows)
     else:
         _print_table(by, rows)
+
+
+def _opened(source: Source, directory: Path, config: Path | None, only: Filter) -> tuple[sqlite3.Connection, str]:
+    """What has a table `response` of the rows that count, and where they come from. Raises TierwiseError."""
+    if source is Source.SQLITE:
+        return open_for_reading(directory / LOG_NAME), str(directory / LOG_NAME)
+    if config is None:
+        raise typer.BadParameter("--source influxdb needs --config: whom to ask", param_hint="--config")
+    from orchestrator.shipping.readback import load_responses  # urllib3 and influxdb_client, only where asked for
+    from tierwise.ship_bar import ShipBar
+
+    settings = load(config, OrchestratorConfig)
+    if settings.influxdb is None:
+        raise TierwiseError(f"{config} has no section influxdb; docs/influxdb.md shows one")
+    with ShipBar("reading") as bar:
+        return load_responses(settings.influxdb, settings.site, only, bar.shipped), settings.influxdb.target
 
 
 def _print_csv(by: GroupBy, rows: list[Figures]) -> None:
