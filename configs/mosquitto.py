@@ -15,6 +15,9 @@ class MosquittoConfig(Section):
 
     version: Literal[1]
     host: str = Field("127.0.0.1", description="address to listen on; without accounts, loopback only")
+    identity: Path | None = Field(
+        None, description="the folder `broker` that `tierwise broker provision` made; none: no accounts"
+    )
     port: int = Field(1883, ge=0, le=65535, description="0: any free port")
     directory: Path = Field(Path("run/broker"), description="configuration, log and persistent store")
     max_packet_bytes: int = Field(300_000, ge=1024, le=268_435_455, description="images are at most 256 KiB")

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from configs.influxdb import InfluxSection
 from configs.node import BrokerSection
-from configs.section import Floor, NodeName, Section, SiteName
+from configs.section import LIVE, Floor, NodeName, Section, SiteName
 
 
 class Policy(StrEnum):
@@ -28,8 +29,10 @@ class Policy(StrEnum):
 class GoalSection(Section):
     """The Quality of Service Goal at the start; `goal/set` changes it while it runs."""
 
-    accuracy_floor: Floor = Field(89.0, description="min, max, or Top-5 % with at most one decimal")
-    policy: Policy = Policy.FACTORED
+    accuracy_floor: Floor = Field(
+        89.0, description="min, max, or Top-5 % with at most one decimal", json_schema_extra=LIVE
+    )
+    policy: Policy = Field(Policy.FACTORED, description="who decides", json_schema_extra=LIVE)
 
 
 class ActionSpace(StrEnum):
@@ -54,11 +57,21 @@ class RoundsSection(Section):
         description="synchronous: the requests of several devices together; immediate: each alone, on its arrival",
     )
     window_ms: float = Field(
-        200.0, gt=0, le=60_000, description="synchronous: from a round's first request to its decision"
+        200.0,
+        gt=0,
+        le=60_000,
+        description="synchronous: from a round's first request to its decision",
+        json_schema_extra=LIVE,
     )
-    deadline_ms: float = Field(5000.0, gt=0, le=600_000, description="from a decision to the end of waiting for it")
-    min_devices: int = Field(1, ge=1, le=10_000, description="no round is opened before so many are online")
-    open_period_s: float = Field(1.0, gt=0, le=60, description="how often devices are told that they may ask")
+    deadline_ms: float = Field(
+        5000.0, gt=0, le=600_000, description="from a decision to the end of waiting for it", json_schema_extra=LIVE
+    )
+    min_devices: int = Field(
+        1, ge=1, le=10_000, description="no round is opened before so many are online", json_schema_extra=LIVE
+    )
+    open_period_s: float = Field(
+        1.0, gt=0, le=60, description="how often devices are told that they may ask", json_schema_extra=LIVE
+    )
 
 
 class RewardSection(Section):
@@ -137,22 +150,42 @@ class FactoredSection(Section):
 class StateSection(Section):
     """Table 3: where available ends and busy begins."""
 
-    cpu_busy_percent: float = Field(80.0, gt=0, le=100)
-    memory_busy_percent: float = Field(90.0, gt=0, le=100)
+    cpu_busy_percent: float = Field(
+        80.0, gt=0, le=100, description="from here on a CPU counts as busy", json_schema_extra=LIVE
+    )
+    memory_busy_percent: float = Field(
+        90.0, gt=0, le=100, description="from here on a memory counts as busy", json_schema_extra=LIVE
+    )
 
 
 class LivenessSection(Section):
     """When a node counts as gone without having said so."""
 
-    heartbeat_timeout_s: float = Field(3.0, gt=0, le=600)
+    heartbeat_timeout_s: float = Field(
+        2.5, gt=0, le=600, description="a node that is silent for so long gets no work", json_schema_extra=LIVE
+    )
+
+
+class LimitsSection(Section):
+    """How much one node may say. A request takes two messages, telemetry and heartbeat two a second."""
+
+    messages_per_s: float = Field(200.0, ge=10, le=100_000, description="of one node, for ever; more are not read")
+    burst: float = Field(400.0, ge=10, le=100_000, description="of one node at once, after a silence")
 
 
 class FilesSection(Section):
     """What the orchestrator keeps on disk."""
 
     directory: Path = Field(Path("run/orchestrator"), description="response log and checkpoint")
-    checkpoint_every_rounds: int = Field(1, ge=1, le=1_000_000)
-    telemetry_rows: int = Field(500_000, ge=1000, description="newest kept in the response log; about 50 MB")
+    checkpoint_every_rounds: int = Field(
+        1, ge=1, le=1_000_000, description="a round is announced when what was learned is kept", json_schema_extra=LIVE
+    )
+    manifest: Path | None = Field(
+        None, description="models added and accuracies measured; default: local-manifest.yaml among this user's models"
+    )
+    telemetry_rows: int = Field(
+        500_000, ge=1000, description="newest kept in the response log; about 50 MB", json_schema_extra=LIVE
+    )
 
 
 class OrchestratorConfig(Section):
@@ -174,9 +207,13 @@ class OrchestratorConfig(Section):
     factored: FactoredSection = FactoredSection()
     state: StateSection = StateSection()
     liveness: LivenessSection = LivenessSection()
+    limits: LimitsSection = LimitsSection()
     files: FilesSection = FilesSection()
+    influxdb: InfluxSection | None = Field(None, description="where the response log is shipped to; none: nowhere")
     seed: int | None = Field(None, ge=0, description="of exploration; none: another one at each start")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is logged, from this severity on", json_schema_extra=LIVE
+    )
 
     @model_validator(mode="after")
     def _a_broken_floor_is_worth_least(self) -> OrchestratorConfig:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from broker.errors import InvalidName
-from broker.vocabulary import ModelName, NodeId, SiteId, model_name, node_id, site_id
+from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, ModelName, NodeId, SiteId, model_name, node_id, site_id
+
+# Of a field whose changed value takes effect without a restart; the JSON Schema says so too.
+LIVE: dict[str, Any] = {"x-live": True}
 
 
 class Section(BaseModel):
-    """One mapping of a YAML file."""
+    """One mapping of a YAML file.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
+    The message of a rule over several keys begins with the dotted key that it is about, so that the loader can tell
+    its place: `emulate.reference_ms lacks d1 of models.pool`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _named(check: Any) -> AfterValidator:
@@ -27,32 +35,61 @@ def _named(check: Any) -> AfterValidator:
     return AfterValidator(validate)
 
 
-SiteName = Annotated[SiteId, Field(strict=True), _named(site_id)]
-NodeName = Annotated[NodeId, Field(strict=True), _named(node_id)]
-Model = Annotated[ModelName, Field(strict=True), _named(model_name)]
+def _pattern(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+SiteName = Annotated[SiteId, Field(strict=True), _named(site_id), _pattern(NAME_PATTERN)]
+NodeName = Annotated[NodeId, Field(strict=True), _named(node_id), _pattern(NAME_PATTERN)]
+Model = Annotated[ModelName, Field(strict=True), _named(model_name), _pattern(MODEL_PATTERN)]
+
+HOST_PATTERN = r"^([^\s/:]+|[^\s/:]*(:[^\s/:]*){2,})\Z"  # a name, an IPv4 or an IPv6 address
+
+
+def _host(value: str) -> str:
+    if not re.match(HOST_PATTERN, value):
+        raise ValueError(f"must be a name or an address and nothing else, not {value!r}: the port has a key of its own")
+    return value
+
+
+Host = Annotated[
+    str,
+    Field(min_length=1, max_length=253),
+    AfterValidator(_host),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 253, "pattern": HOST_PATTERN}),
+]
 
 FLOORS = {"min": 0.0, "max": 89.9}
 
 
-def _floor_tenths(value: Any) -> Any:
+def _floor_tenths(value: Any, highest: float) -> Any:
     """`min` and `max` are the paper's words; a number is a percentage with at most one decimal."""
     if isinstance(value, str) and value in FLOORS:
         value = FLOORS[value]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 89.9:
-        raise ValueError("must be min, max, or a percentage from 0 to 89.9")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
+        raise ValueError(f"must be min, max, or a percentage from 0 to {highest:g}")
     if abs(value * 10 - round(value * 10)) > 1e-9:
         raise ValueError("must have at most one decimal: accuracies are counted in tenths of a point")
     return round(value, 1)
 
 
-Floor = Annotated[float, BeforeValidator(_floor_tenths)]
+def _floor_in_file(value: Any) -> Any:
+    """A file cannot know which models a site has added, so that any percentage may stand there."""
+    return _floor_tenths(value, 100.0)
 
 
-def floor_of(value: str | float) -> float:
-    """An accuracy floor as Top-5 in %: `min`, `max` or a number, as text too. Raises ValueError."""
+Floor = Annotated[
+    float,
+    BeforeValidator(_floor_in_file),
+    WithJsonSchema({"anyOf": [{"enum": list(FLOORS)}, {"type": "number", "minimum": 0, "maximum": 100}]}),
+]
+
+
+def floor_of(value: str | float, highest: float = FLOORS["max"]) -> float:
+    """An accuracy floor as Top-5 in %: `min`, `max` or a number up to `highest`, as text too. Raises ValueError."""
     try:
         number: str | float = float(value)
     except ValueError:
         number = value
-    percent: float = _floor_tenths(number)
+    percent: float = _floor_tenths(number, highest)
     return percent

@@ -73,71 +73,83 @@ def test_coefficients_are_all_numbers_and_the_noises_name() -> None:
 @pytest.mark.parametrize(
     ("lacking", "told"),
     [
-        ("  busy: assumed\n", "origin lacks busy.end, busy.edge, busy.cloud"),
-        ("  deadline_ms: assumed\n", "origin lacks deadline_ms"),
-        ("  models: measured\n", "origin lacks models.d0, models.d7"),
+        ("  busy: assumed\n", "origin: lacks busy.end, busy.edge, busy.cloud"),
+        ("  deadline_ms: assumed\n", "origin: lacks deadline_ms"),
+        ("  models: measured\n", "origin: lacks models.d0, models.d7"),
     ],
 )
 def test_a_coefficient_without_an_origin_is_refused(lacking: str, told: str) -> None:
     """Also where the file leaves it at its default; all that lack one are named."""
-    assert [f"c.yaml:1:1 {told}"] == problems_of(GOOD.replace(lacking, ""))
+    assert [f"c.yaml:13:1 {told}"] == problems_of(GOOD.replace(lacking, ""))
 
 
 def test_an_empty_origin_is_none() -> None:
     """Nor does it stand for what is below it."""
-    assert ["c.yaml:1:1 origin lacks models.d7"] == problems_of(GOOD + '  models.d7: ""\n')
-    assert ["c.yaml:1:1 origin lacks speeds.s1"] == problems_of(GOOD + "speeds: {s1: 2}\n")
+    assert ["c.yaml:13:1 origin: lacks models.d7"] == problems_of(GOOD + '  models.d7: ""\n')
+    assert ["c.yaml:13:1 origin: lacks speeds.s1"] == problems_of(GOOD + "speeds: {s1: 2}\n")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("d7: 60.5", "d7: -1", "c.yaml:3:23 models.d7: must be greater than 0"),
-        ("d7: 60.5", "d7: 0", "c.yaml:3:23 models.d7: must be greater than 0"),
-        ("d7: 60.5", "d7: .nan", "c.yaml:3:23 models.d7: must be a finite number"),
-        ("d7: 60.5", "D7: 60.5", "c.yaml:3:23 models.D7: 'D7' is not a model name"),
+        ("d7: 60.5", "d7: -1", "c.yaml:3:23 models.d7: must be a number above 0 and up to 86400000, not -1"),
+        ("d7: 60.5", "d7: 0", "c.yaml:3:23 models.d7: must be a number above 0 and up to 86400000, not 0"),
+        ("d7: 60.5", "d7: .nan", "c.yaml:3:23 models.d7: must be a number above 0 and up to 86400000, not .nan"),
+        ("d7: 60.5", "D7: 60.5", "c.yaml:3:19 models.D7: 'D7' is not a model name"),
         ("{d0: 400, d7: 60.5}", "{}", "c.yaml:3:9 models: "),
-        ("contention: 0", "contention: -0.1", "c.yaml:8:15 cloud.contention: must be greater than or equal to 0"),
-        ("vcpus: 4", "vcpus: 0", "c.yaml:6:10 cloud.vcpus: must be greater than or equal to 1"),
+        (
+            "contention: 0",
+            "contention: -0.1",
+            "c.yaml:8:15 cloud.contention: must be a number from 0 to 1000, not -0.1",
+        ),
+        ("vcpus: 4", "vcpus: 0", "c.yaml:6:10 cloud.vcpus: must be a whole number from 1 to 16384, not 0"),
         ("vcpus: 4", "vcpu: 4", "c.yaml:6:3 cloud.vcpu: is not a known key, did you mean vcpus?"),
         (
             "weak: {ask_ms: 80",
             "weak: {ask_ms: -80",
-            "c.yaml:11:18 links.weak.ask_ms: must be greater than or equal to 0",
+            "c.yaml:11:18 links.weak.ask_ms: must be a number of milliseconds from 0 to 86400000, not -80",
         ),
-        ("  edge_weak: {ask_ms: 4, image_ms: 10}\n", "", "c.yaml:10:3 links.edge_weak: is required"),
+        ("  edge_weak: {ask_ms: 4, image_ms: 10}\n", "", "c.yaml:9:1 links.edge_weak: is required"),
         ("name: small", "name: ''", "c.yaml:2:7 name: "),
-        ("origin:", "busy: {end: 0.5}\norigin:", "c.yaml:13:13 busy.end: must be greater than or equal to 1"),
+        (
+            "origin:",
+            "busy: {end: 0.5}\norigin:",
+            "c.yaml:13:13 busy.end: must be a number from 1 to 100, not 0.5 (default 1)",
+        ),
         (
             "origin:",
             "noise: {distribution: gaussian}\norigin:",
-            "c.yaml:13:23 noise.distribution: must be 'none', 'normal'",
+            "c.yaml:13:23 noise.distribution: must be none, normal, lognormal or student_t, not 'gaussian'",
         ),
         (
             "origin:",
             "noise: {sd_percent: 101}\norigin:",
-            "c.yaml:13:21 noise.sd_percent: must be less than or equal to 100",
+            "c.yaml:13:21 noise.sd_percent: must be a number in % from 0 to 100, not 101",
         ),
-        ("origin:", "speeds: {s1: 0}\norigin:", "c.yaml:13:14 speeds.s1: must be greater than 0"),
-        ("origin:", "speeds: {S1: 1}\norigin:", "c.yaml:13:14 speeds.S1: 'S1' is not a node id"),
-        ("contention: 0", "shape: concave", "c.yaml:8:10 cloud.shape: must be 'linear', 'convex', 'kinked'"),
-        ("contention: 0", "queue: lifo", "c.yaml:8:10 cloud.queue: must be 'shared' or 'fifo'"),
-        ("contention: 0", "exponent: 0.9", "c.yaml:8:13 cloud.exponent: must be greater than or equal to 1"),
-        ("contention: 0", "half_at: 0", "c.yaml:8:12 cloud.half_at: must be greater than 0"),
-        ("contention: 0", "steepness: -1", "c.yaml:8:14 cloud.steepness: must be greater than or equal to 0"),
+        ("origin:", "speeds: {s1: 0}\norigin:", "c.yaml:13:14 speeds.s1: must be a number above 0"),
+        ("origin:", "speeds: {S1: 1}\norigin:", "c.yaml:13:10 speeds.S1: 'S1' is not a node id"),
+        ("contention: 0", "shape: concave", "c.yaml:8:10 cloud.shape: must be linear, convex, kinked"),
+        ("contention: 0", "queue: lifo", "c.yaml:8:10 cloud.queue: must be shared or fifo"),
+        ("contention: 0", "exponent: 0.9", "c.yaml:8:13 cloud.exponent: must be a number from 1 to 10, not 0.9"),
+        ("contention: 0", "half_at: 0", "c.yaml:8:12 cloud.half_at: must be a number above 0 and up to 1000"),
+        ("contention: 0", "steepness: -1", "c.yaml:8:14 cloud.steepness: must be a number from 0 to 1000"),
         (
             "origin:",
             "noise: {outlier_percent: 101}\norigin:",
-            "c.yaml:13:26 noise.outlier_percent: must be less than or equal to 100",
+            "c.yaml:13:26 noise.outlier_percent: must be a number in % from 0 to 100",
         ),
         (
             "origin:",
             "speed_spread: {slowest: 3, fastest: 2}\norigin:",
-            "c.yaml:13:15 speed_spread: slowest is 3, above fastest, 2",
+            "c.yaml:13:25 speed_spread.slowest: is 3, above fastest, 2",
         ),
-        ("origin:", "interactions: {seed: -1}\norigin:", "c.yaml:13:22 interactions.seed: must be greater than or"),
+        (
+            "origin:",
+            "interactions: {seed: -1}\norigin:",
+            "c.yaml:13:22 interactions.seed: must be a whole number from 0 to",
+        ),
         ("origin:", "latency: 3\norigin:", "c.yaml:13:1 latency: is not a known key"),
-        ("version: 1", "version: 2", "c.yaml:1:10 version: must be 1"),
+        ("version: 1", "version: 2", "c.yaml:1:10 version: is 2, and this Tierwise knows versions up to 1"),
     ],
 )
 def test_a_mistake_has_its_line_and_column(old: str, new: str, problem: str) -> None:
@@ -194,7 +206,7 @@ def test_what_came_later_is_a_coefficient_where_it_is_used() -> None:
 
     assert later == set(calibration.coefficients()) - set(loads(GOOD, CalibrationConfig, "c.yaml").coefficients())
     assert calibration == loads(yaml.safe_dump(calibration.model_dump(mode="json")), CalibrationConfig, "again.yaml")
-    assert ["c.yaml:1:1 origin lacks interactions.sd_percent, interactions.seed"] == problems_of(
+    assert ["c.yaml:13:1 origin: lacks interactions.sd_percent, interactions.seed"] == problems_of(
         used.replace("  interactions: assumed\n", "")
     )
 

@@ -16,6 +16,7 @@ from configs.node import NodeConfig, RequesterMode
 from configs.orchestrator import OrchestratorConfig
 from configs.scenario import ScenarioConfig
 from configs.section import Section
+from configs.site import SiteConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SCHEMAS: dict[str, type[Section]] = {
@@ -24,6 +25,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "cloud.yaml": NodeConfig,
     "orchestrator.yaml": OrchestratorConfig,
     "broker.yaml": MosquittoConfig,
+    "site.yaml": SiteConfig,
     "demo.yaml": DemoConfig,
     **{f"experiments/exp-{letter}.yaml": ExperimentConfig for letter in "abcd"},
     "calibrations/a1-paper.yaml": CalibrationConfig,

@@ -1,84 +1,135 @@
-"""`tierwise config check FILE...`: every mistake of a YAML file at once."""
+"""`tierwise config`: write, check, show and upgrade the YAML that a person edits, and print its JSON Schema."""
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-import yaml
 
 from broker.errors import TierwiseError
-from configs.calibration import CalibrationConfig
-from configs.demo import DemoConfig, ExperimentConfig
-from configs.loader import ConfigError, load
-from configs.mosquitto import MosquittoConfig
-from configs.node import NodeConfig
-from configs.orchestrator import OrchestratorConfig
-from configs.scenario import ScenarioConfig
+from configs.kinds import ALSO, KINDS, kind_of, schema_of
+from configs.loader import LARGEST_FILE_BYTES, ConfigError, Loaded, read, read_text, text_of
+from configs.migration import current_version
 from configs.section import Section
+from tierwise.commands.config_new import new
 
-app = typer.Typer(help="Check YAML files.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Write, check, show and upgrade YAML files.", no_args_is_help=True, add_completion=False)
+app.command(epilog="Example: tierwise config new device --site home --node s1 --broker-host 192.168.1.10")(new)
 
-KINDS: dict[str, type[Section]] = {
-    "node": NodeConfig,
-    "orchestrator": OrchestratorConfig,
-    "broker": MosquittoConfig,
-    "demo": DemoConfig,
-    "experiment": ExperimentConfig,
-    "scenario": ScenarioConfig,
-    "calibration": CalibrationConfig,
-}
-# One key that only files of that kind have, or of a later one; what has none of them is read as a node.
-MARKS = {
-    "name": "scenario",  # one in which nothing happens has no other key
-    "goal": "orchestrator",
-    "rounds": "orchestrator",
-    "q_learning": "orchestrator",
-    "files": "orchestrator",
-    "max_packet_bytes": "broker",
-    "max_connections": "broker",
-    "nodes": "demo",
-    "links": "experiment",
-    "background": "scenario",
-    "own_load": "scenario",
-    "events": "scenario",
-    "busy": "calibration",
-    "noise": "calibration",
-    "origin": "calibration",
-}
+KindOption = Annotated[str, typer.Option(help=f"{', '.join(KINDS)}; by default taken from the file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.callback()
-def about() -> None:
-    """Check YAML files."""
-
-
-@app.command(epilog="Example: tierwise config check device.yaml edge.yaml --kind node")
+@app.command(epilog="Example: tierwise config check device.yaml edge.yaml")
 def check(
     files: Annotated[list[Path], typer.Argument(help="YAML files.")],
-    kind: Annotated[str, typer.Option(help=f"{', '.join(KINDS)}; by default taken from the keys of a file.")] = "",
+    kind: KindOption = "",
+    as_json: AsJson = False,
 ) -> None:
     """Read each file, and list every mistake with its line and column. Exit code 1 if there is one."""
-    if kind and kind not in KINDS:
-        raise typer.BadParameter(f"one of {', '.join(KINDS)}", param_hint="--kind")
+    _known(kind)
+    results: list[dict[str, Any]] = []
     mistakes = []
     for file in files:
+        result: dict[str, Any] = {"file": str(file), "ok": True, "problems": []}
         try:
-            load(file, KINDS[kind or _kind_of(file)])
-            print(f"{file}: ok")
+            loaded = _read(file, kind)
+            result["version"] = loaded.version
+            line = f"{file}: ok"
+            if loaded.old:
+                line += f", of version {loaded.version}: tierwise config migrate {file} makes it one of the present"
+            if not as_json:
+                print(line)
         except ConfigError as error:
             mistakes.append(str(error))
+            result |= {"ok": False, "problems": [asdict(problem) for problem in error.problems]}
+        results.append(result)
+    if as_json:
+        print(json.dumps(results, indent=1))
+    if mistakes and as_json:
+        raise typer.Exit(1)
     if mistakes:
-        raise TierwiseError("\n".join(["these files cannot be used", *mistakes]))
+        count = sum(len(result["problems"]) for result in results)
+        said = f"{count} mistake{'s' if count > 1 else ''}"
+        raise TierwiseError("\n".join([f"these files cannot be used: {said}", *mistakes]))
 
 
-def _kind_of(file: Path) -> str:
+@app.command(epilog="Example: tierwise config show device.yaml")
+def show(
+    file: Annotated[Path, typer.Argument(help="A YAML file.")], kind: KindOption = "", as_json: AsJson = False
+) -> None:
+    """Print every setting in force under a file, with the line or the default that it comes from."""
+    from tierwise.settings_files.showing import as_annotated_yaml, settings_of
+
+    _known(kind)
+    loaded = _read(file, kind)
+    settings = settings_of(loaded)
+    if as_json:
+        rows = [
+            {"key": one.key, "value": one.value, "source": one.source(str(file)), "description": one.description}
+            for one in settings
+        ]
+        print(json.dumps({"file": str(file), "version": loaded.version, "settings": rows}, indent=1))
+        return
+    print(f"# {file}, with what it leaves out. Each value: where it comes from; what it means.")
+    if loaded.old:
+        print(f"# The file is of version {loaded.version}; lines are those of `tierwise config migrate {file}`.")
+    print(as_annotated_yaml(settings, file.name), end="")
+
+
+@app.command(epilog="Example: tierwise config schema device > node.schema.json")
+def schema(
+    kind: Annotated[str, typer.Argument(help=f"{', '.join((*KINDS, *ALSO))}; none with --output: all.")] = "",
+    output: Annotated[Path | None, typer.Option(help="Folder to write it to, as KIND.schema.json.")] = None,
+) -> None:
+    """Print the JSON Schema of a kind of file: editors complete and check with it."""
+    from configs.json_schema import as_text, file_name, json_schema
+    from configs.rewriting import NotWritten
+
+    _known(kind, "KIND")
+    if not kind and output is None:
+        raise typer.BadParameter(f"one of {', '.join((*KINDS, *ALSO))}, or --output for all", param_hint="KIND")
+    if output is None:
+        print(as_text(json_schema(kind)), end="")
+        return
     try:
-        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
-        return "node"  # the loader says what is wrong with it
-    keys = [str(key.value) for key, _ in root.value] if isinstance(root, yaml.MappingNode) else []
-    # Later marks win, because a demo has `rounds` too, and a calibration `links`.
-    found = [kind for mark, kind in MARKS.items() if mark in keys]
-    return found[-1] if found else "node"
+        output.mkdir(parents=True, exist_ok=True)
+        for one in [kind] if kind else KINDS:
+            (output / file_name(one)).write_text(as_text(json_schema(one)), encoding="utf-8")
+    except OSError as error:
+        raise NotWritten(f"cannot write to {output}: {error.strerror}") from error
+
+
+@app.command(epilog="Example: tierwise config migrate device.yaml")
+def migrate(
+    files: Annotated[list[Path], typer.Argument(help="YAML files of an earlier version.")], kind: KindOption = ""
+) -> None:
+    """Make files of earlier versions files of the present one. Comments stay; the former file is kept as FILE.bak-1."""
+    from configs.rewriting import rewrite
+
+    _known(kind)
+    for file in files:
+        loaded = _read(file, kind)
+        present = current_version(type(loaded.settings))
+        if loaded.old:
+            backup = rewrite(file, loaded.text)
+            print(f"{file}: now of version {present}; the former file is {backup}")
+        else:
+            print(f"{file}: is of version {present}, the present one")
+
+
+def _known(kind: str, option: str = "--kind") -> None:
+    if kind and kind not in KINDS and kind not in ALSO:
+        raise typer.BadParameter(f"one of {', '.join((*KINDS, *ALSO))}", param_hint=option)
+
+
+def _read(file: Path, kind: str) -> Loaded[Section]:
+    if str(file) == "-":
+        text, name = text_of(sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1), "stdin"), "stdin"
+    else:
+        text, name = read_text(file), str(file)
+    return read(text, schema_of(kind or kind_of(text)), name)
