@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tierwise.__main__ import COMMANDS
+from tierwise.__main__ import COMMANDS, main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -25,6 +26,23 @@ def test_help_names_every_subcommand_and_an_example() -> None:
 
     assert done.returncode == 0
     assert all(name in done.stdout for name in [*COMMANDS, "Example"])
+
+
+@pytest.mark.parametrize(("arguments", "ends"), [(["orchestrator", "run"], False), (["watch", "--help"], True)])
+def test_only_a_program_that_takes_a_changed_file_outlives_a_hangup(
+    arguments: list[str], ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its start; other commands end with the terminal that they were typed in."""
+    handlers: list[object] = []
+    monkeypatch.setattr("tierwise.__main__._run", lambda _: handlers.append(signal.getsignal(signal.SIGHUP)))
+    monkeypatch.setattr(sys, "argv", ["tierwise", *arguments])
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+    assert [ends] == [handler is signal.SIG_DFL for handler in handlers]
 
 
 def test_help_imports_no_subcommand() -> None:
@@ -78,7 +96,7 @@ def test_config_check_lists_the_mistakes_of_every_file(tmp_path: Path) -> None:
     done = tierwise("config", "check", str(first), str(second))
 
     assert done.returncode == 1
-    assert f"{first}:4:7 tier: must be 'end', 'edge' or 'cloud', did you mean end?" in done.stderr
+    assert f"{first}:4:7 tier: must be end, edge or cloud, not 'ende', did you mean end?" in done.stderr
     assert f"{second}:3:16 goal.policy: must be" in done.stderr
     assert "did you mean q_learning?" in done.stderr
     assert "Traceback" not in done.stderr
@@ -87,16 +105,16 @@ def test_config_check_lists_the_mistakes_of_every_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ("background: {s1: {start: 2, stop: 0}}", "3:26 background.s1.start: must be less than or equal to 1"),
+        ("background: {s1: {start: 2, stop: 0}}", "3:26 background.s1.start: must be a number from 0 to 1, not 2"),
         ("own_load: {edges: 1}", "3:12 own_load.edges: is not a known key, did you mean edge?"),
         ("events: [{round: 1, kind: down}]", "3:10 events.0.nodes: is required"),
-        ("busy: {end: 0}", "3:13 busy.end: must be greater than or equal to 1"),
+        ("busy: {end: 0}", "3:13 busy.end: must be a number from 1 to 100, not 0"),
         ("links: {weak: {ask: 1}}\norigin: {}", "3:16 links.weak.ask: is not a known key, did you mean ask_ms?"),
         (
             "links: {s1: weak}\nnoise: {sd_percnt: 3}",
             "4:9 noise.sd_percnt: is not a known key, did you mean sd_percent?",
         ),
-        ("links: {s1: week}", "3:13 links.s1: must be 'regular' or 'weak', did you mean weak?"),
+        ("links: {s1: week}", "3:13 links.s1: must be regular or weak, not 'week', did you mean weak?"),
     ],
 )
 def test_config_check_knows_scenarios_and_calibrations_by_their_keys(tmp_path: Path, text: str, mistake: str) -> None:
