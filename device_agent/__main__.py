@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.errors import TierwiseError
+from broker.hangup import outlive_hangup
 
 EXAMPLES = """\
 examples:
@@ -43,17 +44,27 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "run the node that a file describes, until SIGTERM or Ctrl-C"),
         ("check", _check, "check a file, the models, the photographs and the broker, and change nothing"),
     ):
-        part = commands.add_parser(name, help=what, description=what)
+        part = commands.add_parser(
+            name, help=what, description=what, epilog=f"example: tierwise-agent {name} --config device.yaml"
+        )
         part.add_argument("--config", type=Path, required=True, metavar="FILE", help="the node's YAML")
         part.set_defaults(command=command)
-    models = commands.add_parser("models", help="list, fetch and verify the networks", description="The model cache.")
+    models = commands.add_parser(
+        "models",
+        help="list, fetch and verify the networks",
+        description="The model cache.",
+        epilog="example: tierwise-agent models fetch d0 d3",
+    )
     actions = models.add_subparsers(title="actions", metavar="ACTION", required=True)
     for name, command, what in (
         ("list", _models_list, "what is installed, and what is not"),
         ("fetch", _models_fetch, "get official files; those that are there are left alone"),
         ("verify", _models_verify, "compare files with the index (sha256)"),
+        ("bench", _models_bench, "time what is installed on this node: median, p95, p99"),
     ):
-        part = actions.add_parser(name, help=what, description=what)
+        part = actions.add_parser(
+            name, help=what, description=what, epilog=f"example: tierwise-agent models {name} d0 d3"
+        )
         part.add_argument("names", nargs="*", metavar="MODEL", help="default: all")
         part.add_argument("--directory", type=Path, metavar="DIR", help="default: the cache, ~/.cache/tierwise/models")
         part.set_defaults(command=command)
@@ -61,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    outlive_hangup()
     from device_agent.run import run
 
     return run(options.config)
@@ -82,6 +94,12 @@ def _models_fetch(options: argparse.Namespace) -> int:
     from device_agent.models import fetch_models
 
     return fetch_models(options.names, options.directory)
+
+
+def _models_bench(options: argparse.Namespace) -> int:
+    from device_agent.models import bench_models
+
+    return bench_models(options.names, options.directory)
 
 
 def _models_verify(options: argparse.Namespace) -> int:

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.client import Endpoint, MqttClient
+from broker.client import MqttClient
 from broker.clock import Clock
 from broker.errors import TierwiseError
-from broker.events import event
+from broker.events import event, set_level
+from broker.pings import PingAnswering
+from broker.rate_limit import RateLimit
 from broker.topics import Channel, filter_for
-from broker.vocabulary import Tier
+from broker.vocabulary import ModelName, Tier
 from configs.node import Discipline, ImagesSection, NodeConfig, RequesterMode
 from device_agent.accuracy import ModelsByAccuracy
 from device_agent.emulation.virtual_server import FirstInFirstOut, ProcessorSharing, VirtualServer
@@ -22,7 +25,9 @@ from device_agent.images.source import ImageSource, open_source
 from device_agent.monitoring.monitor import ResourceMonitor
 from device_agent.monitoring.resources import Resources, vcpus
 from device_agent.outbox import Outbox
+from device_agent.outbox_file import store_path
 from device_agent.presence import Identity, Presence
+from device_agent.report_store import ReportStore
 from device_agent.requester.exchange import Exchange
 from device_agent.requester.requester import Requester
 from device_agent.requester.sequence import RequestSequence, Settings
@@ -31,7 +36,7 @@ from device_agent.service.inference import classify
 from device_agent.service.job import Job
 from device_agent.service.service import IntelligentService, RealService
 from device_agent.serving import Serving
-from model_zoo.manifest import load_manifest
+from model_zoo.local_manifest import site_manifest
 from model_zoo.pool import ModelPool
 
 log = logging.getLogger(__name__)
@@ -43,6 +48,7 @@ HAND_IN_REPORTS_S = 1.0
 LEAVE_BROKER_S = 2.5
 
 WARM_UP_PX = 224
+MESSAGES_PER_S, MESSAGES_BURST = 200.0, 400.0  # of one device to a serving node; more are not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +78,31 @@ class Agent:
         self._config = config
         self._source = open_source(config.requester.images) if config.requester.mode is not RequesterMode.NONE else None
         self._pool = pool_of(config)
-        top5_tenths = {name: spec.top5_tenths for name, spec in load_manifest().models.items()}
+        top5_tenths = {name: spec.top5_tenths or 0 for name, spec in self._pool.manifest.models.items()}
         self._models = ModelsByAccuracy(self._pool, config.models.pool, top5_tenths)
         self.service = service_of(config, self._pool, clock)
-        broker = config.broker
-        endpoint = Endpoint(host=broker.host, port=broker.port, keepalive_s=broker.keepalive_s)
-        self.client = MqttClient(endpoint, config.site, config.node, "agent", clock=clock)
+        limit = RateLimit(MESSAGES_PER_S, MESSAGES_BURST) if config.tier is not Tier.END else None
+        endpoint = config.broker.endpoint()
+        self.client = MqttClient(endpoint, config.site, config.node, "agent", clock=clock, limit=limit)
         self.monitor = self._new_monitor(clock)
         identity = Identity(config.tier, config.emulate.vcpus if config.emulate else vcpus(), self.service.emulated)
         self._presence = Presence(self.client, identity, self._models.available, self.monitor.timed)
         own_state = filter_for(config.site, Channel.STATE, config.node)
         self.client.subscribe(own_state, Channel.STATE, self._presence.heal)
-        self.outbox = Outbox(self.client, self.monitor, clock)
+        PingAnswering(self.client, clock)
+        self.outbox = Outbox(self.client, self.monitor, clock, config.outbox.reports)
         if config.tier is not Tier.END:
             Serving(self.client, self.service)
         self._requester = self._new_requester(self._source, clock) if self._source is not None else None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Live until `stop` is set, then end cleanly. Raises what a defect of a part raises."""
-        if self.service.emulated:
-            await asyncio.to_thread(self._warm_up)
+        """Live until `stop` is set, then end cleanly. Raises OutboxRefused, and what a defect of a part raises."""
+        if self._config.models.preload:
+            await asyncio.to_thread(self._warm_up, self._models.here())
+        elif self.service.emulated:
+            await asyncio.to_thread(self._warm_up, self._models.here()[:1])
+        if (store := store_of(self._config)) is not None:
+            self.outbox.keep_in(store)
         parts = {
             "link": self.client.run(),
             "telemetry": self.monitor.send_telemetry(),
@@ -102,9 +113,21 @@ class Agent:
         if self._requester is not None:
             tasks["requester"] = asyncio.create_task(self._requester.run(), name=f"{self._config.node}-requester")
         stopped = asyncio.create_task(stop.wait(), name=f"{self._config.node}-stop")
-        await asyncio.wait({stopped, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        await self._end(tasks)
+        try:
+            await asyncio.wait({stopped, *tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+            await self._end(tasks)
+        finally:
+            for task in (stopped, *tasks.values()):
+                task.cancel()
+            await asyncio.gather(stopped, *tasks.values(), return_exceptions=True)
+            self.outbox.close()  # or, after a defect, its thread would keep the process from ending, and from a restart
+
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Take the live values of `config`; what else differs needs a new agent."""
+        set_level(config.log_level)
+        self.monitor.reconfigure(config.monitoring)
+        if self._requester is not None:
+            self._requester.reconfigure(config.requester)
 
     async def _end(self, tasks: dict[str, asyncio.Task[None]]) -> None:
         """Finish what is under way, hand back what waits, hand in reports, say `stopped`."""
@@ -120,16 +143,17 @@ class Agent:
         self._presence.leave()
         await self.client.stop()
         await _finished(tasks["link"], LEAVE_BROKER_S)
+        await asyncio.to_thread(self.outbox.close)
         if self._source is not None:
             self._source.close()
         event(log, logging.INFO, "stopped", node=self._config.node)
 
-    def _warm_up(self) -> None:
-        """Load what the first inference needs: an emulated time must not carry the start of a library."""
+    def _warm_up(self, models: Sequence[ModelName]) -> None:
+        """Load what first inferences need: an emulated time must not carry the start of a library."""
         try:
             photograph = open_source(ImagesSection()).next()
             encode_for_offload(photograph.content, WARM_UP_PX, 90)
-            for model in self._models.here()[:1]:
+            for model in models:
                 classify(self._pool, Job(model, photograph.content, deadline_s=math.inf))
         except TierwiseError as error:
             event(log, logging.WARNING, "not_warmed_up", reason=error)
@@ -155,10 +179,19 @@ class Agent:
         return Requester(settings, self.client, sequence, source, clock)
 
 
+def store_of(config: NodeConfig) -> ReportStore | None:
+    """The outbox's file of a node that asks; others have nothing to report. Raises OutboxRefused."""
+    if config.requester.mode is RequesterMode.NONE:
+        return None
+    path = store_path(config.outbox.directory, config.site, config.node)
+    return ReportStore(path, config.node, config.outbox.synchronous)
+
+
 def pool_of(config: NodeConfig) -> ModelPool:
-    """The models that a node's settings name."""
+    """The models that a node's settings name. Raises ConfigError."""
     models = config.models
-    return ModelPool(models.directory, models.pool, models.memory_limit_mb, models.threads)
+    manifest = site_manifest(models.manifest, models.directory)
+    return ModelPool(models.directory, models.pool, models.memory_limit_mb, models.threads, manifest)
 
 
 def service_of(config: NodeConfig, pool: ModelPool, clock: Clock) -> IntelligentService:

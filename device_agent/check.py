@@ -6,14 +6,13 @@ import socket
 import sys
 from pathlib import Path
 
-from broker.errors import TierwiseError
+from broker.errors import TierwiseError, TlsUnusable
 from configs.loader import load
 from configs.node import NodeConfig, RequesterMode
 from device_agent.agent import pool_of
 from device_agent.images.source import open_source
 from model_zoo.cache import check as check_file
-from model_zoo.cache import installed
-from model_zoo.errors import ModelMissing
+from model_zoo.errors import IndexUnusable
 from model_zoo.runtime import interpreter_class
 
 CONNECT_TIMEOUT_S = 2.0
@@ -28,27 +27,26 @@ def check(file: Path) -> int:
     print(f"settings    {file}: {config.node} of site {config.site}, tier {config.tier}")
     if config.emulate is not None:
         print("emulated    this node's times are given, not measured")
-    faults = [*_faults_of_models(config), *_faults_of_images(config)]
+    faults = [*_faults_of_models(config), *_faults_of_images(config), *_faults_of_broker(config)]
     for fault in faults:
         print(f"tierwise-agent: {fault}", file=sys.stderr)
-    _show_broker(config)
     return 1 if faults else 0
 
 
 def _faults_of_models(config: NodeConfig) -> list[TierwiseError]:
     faults: list[TierwiseError] = []
-    directory = pool_of(config).directory
     try:
         interpreter_class()
-        present = installed(directory)
+        pool = pool_of(config)
     except TierwiseError as error:
         return [error]
     for name in config.models.pool:
         try:
-            if (model := present.get(name)) is None:
-                raise ModelMissing(name, directory)
+            model = pool.described(name)
             check_file(model)
             print(f"model       {name}: {'trained' if model.trained else 'untrained'}, {model.path}")
+        except IndexUnusable as error:  # the same for every model
+            return [error]
         except TierwiseError as error:
             faults.append(error)
     return faults
@@ -67,12 +65,19 @@ def _faults_of_images(config: NodeConfig) -> list[TierwiseError]:
     return []
 
 
-def _show_broker(config: NodeConfig) -> None:
+def _faults_of_broker(config: NodeConfig) -> list[TierwiseError]:
     where = (config.broker.host, config.broker.port)
     try:
-        with socket.create_connection(where, CONNECT_TIMEOUT_S):
-            print(f"broker      {where[0]}:{where[1]} answers")
+        tls = config.broker.endpoint().tls
+        with socket.create_connection(where, CONNECT_TIMEOUT_S) as plain:
+            if tls is None:
+                print(f"broker      {where[0]}:{where[1]} answers")
+                return []
+            with tls.context().wrap_socket(plain, server_hostname=where[0]) as secured:
+                print(f"broker      {where[0]}:{where[1]} answers, and is this site's ({secured.version()})")
+    except TlsUnusable as error:
+        return [error]
     except OSError as error:
-        print(
-            f"broker      {where[0]}:{where[1]} does not answer now ({error.strerror or error}); the agent would wait"
-        )
+        why = error.strerror or error
+        print(f"broker      {where[0]}:{where[1]} does not answer now ({why}); the agent would wait")
+    return []

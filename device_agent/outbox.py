@@ -1,8 +1,8 @@
 """Reports that the orchestrator has not stored yet.
 
-Kept in memory, at most `limit`; beyond it the oldest is dropped first, counted and logged, because what a device has
-just measured says more about now than what it measured an hour ago. A report is sent at once, again on every
-connect, and again after growing pauses until `report/ack` names it.
+At most `limit`; beyond it the oldest is dropped first, counted and logged, because what a device has just measured says
+more about now than what it measured an hour ago. A report is sent at once, again on every connect, and again after
+growing pauses until `report/ack` names it. With a `ReportStore` all that is true across lives of this process, too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from broker.errors import MessageTooLarge, NotConnected
 from broker.events import event
 from broker.messages import Report, ReportAck
 from broker.topics import Address, Channel, filter_for
+from broker.vocabulary import ModelName, RequestId
 from device_agent.monitoring.monitor import ResourceMonitor
+from device_agent.report_store import ReportStore
 
 log = logging.getLogger(__name__)
 
-LIMIT = 2000  # about 1 MB, and an hour and a half at a request each three seconds
+LIMIT = 2000  # about 1 MB in memory and on disk, and an hour and a half at a request each three seconds
 RESEND_AFTER_S = 3.0  # doubled with each try
 RESEND_AT_LATEST_S = 30.0
 SWEEP_S = 0.5
@@ -42,6 +44,7 @@ class Outbox:
 
     def __init__(self, client: MqttClient, monitor: ResourceMonitor, clock: Clock, limit: int = LIMIT) -> None:
         self.dropped = 0
+        self._store: ReportStore | None = None
         self._client = client
         self._monitor = monitor
         self._clock = clock
@@ -55,15 +58,37 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def keep_in(self, store: ReportStore) -> None:
+        """From now on survive this process, and send what an earlier one left. Inside the loop, before connecting."""
+        self._store = store
+        store.start()
+        for report in store.found:
+            self._keep(report)
+        self._bound()
+        if store.found:
+            event(log, logging.INFO, "outbox_found", node=self._client.node, reports=len(store.found))
+
+    def close(self) -> None:
+        """End the disk's thread; what is not acknowledged stays on disk. Blocks."""
+        if self._store is not None:
+            self._store.close()
+
+    async def begin(self, request: RequestId, model: ModelName) -> None:
+        """Put a request on record before it leaves: should this node die, it will be reported as failed."""
+        if self._store is not None:
+            await self._store.begun(request, model)
+
+    def give_up(self, request: RequestId) -> None:
+        """A request that was on record has not been issued after all."""
+        if self._store is not None:
+            self._store.forget(request)
+
     def add(self, report: Report) -> None:
         """Keep `report` until it is acknowledged, and send it if that is possible now."""
-        self._kept[report.request_id] = kept = _Kept(report)
-        self._emptied.clear()
-        while len(self._kept) > self._limit:
-            oldest = next(iter(self._kept))
-            del self._kept[oldest]
-            self.dropped += 1
-            event(log, logging.WARNING, "report_dropped", request=oldest, dropped=self.dropped)
+        kept = self._keep(report)
+        if self._store is not None:
+            self._store.ended(report)
+        self._bound()
         # Before any backlog: its round waits for it. Alone on its way, it measures the round trip; a batch would not.
         if self._client.connected:
             self._send(kept, self._clock.monotonic(), self._monitor.timed())
@@ -89,8 +114,21 @@ class Outbox:
             return False
         return True
 
+    def _keep(self, report: Report) -> _Kept:
+        self._kept[report.request_id] = kept = _Kept(report)
+        self._emptied.clear()
+        return kept
+
+    def _bound(self) -> None:
+        while len(self._kept) > self._limit:
+            oldest = next(iter(self._kept))
+            self._forget(oldest)
+            self.dropped += 1
+            event(log, logging.WARNING, "report_dropped", request=oldest, dropped=self.dropped)
+
     def _forget(self, request_id: str) -> None:
-        self._kept.pop(request_id, None)
+        if self._kept.pop(request_id, None) is not None and self._store is not None:
+            self._store.forget(request_id)
         if not self._kept:
             self._emptied.set()
 

@@ -8,21 +8,26 @@ from pathlib import Path
 
 from broker.clock import SystemClock
 from broker.events import log_to_stderr
-from configs.loader import load
 from configs.node import NodeConfig
+from configs.watching import Watch
 from device_agent.agent import Agent
 
 
 def run(file: Path) -> int:
-    """Be the node that `file` describes until SIGTERM or SIGINT. Raises ConfigError, NoImage, CameraUnavailable."""
-    config = load(file, NodeConfig)
-    log_to_stderr(config.log_level)
-    asyncio.run(_live(config))
+    """Be the node that `file` describes until SIGTERM or SIGINT; take what is changed in it that needs no restart.
+
+    Raises ConfigError, NoImage, CameraUnavailable.
+    """
+    watch = Watch(file, NodeConfig)
+    log_to_stderr(watch.in_force.log_level)
+    asyncio.run(_live(watch))
     return 0
 
 
-async def _live(config: NodeConfig) -> None:
+async def _live(watch: Watch[NodeConfig]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Agent(config, SystemClock()).run(stop)
+    agent = Agent(watch.in_force, SystemClock())
+    async with watch.followed(agent.reconfigure):
+        await agent.run(stop)

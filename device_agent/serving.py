@@ -9,7 +9,7 @@ from functools import partial
 from broker.client import Inbound, MqttClient
 from broker.errors import InvalidName, MessageTooLarge, NotConnected, Refused
 from broker.events import event
-from broker.messages import LONGEST_MS, LONGEST_TEXT, Result
+from broker.messages import LONGEST_MS, Result, cut
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import ModelName, NodeId, RequestId, model_name, request_id
 from device_agent.service.job import Declined, Job, Refusal, Served
@@ -86,19 +86,18 @@ def _job_of(inbound: Inbound) -> Job:
         raise Refused("malformed", "infer: the user property deadline_ms is not a number of milliseconds up to a day")
     if not isinstance(inbound.body, bytes):
         raise Refused("malformed", "infer: no image")
-    return Job(model, inbound.body, inbound.received_s + deadline_ms / 1000)
+    return Job(model, inbound.body, inbound.received_s + deadline_ms / 1000, foreign=True)
 
 
 def _result(request: RequestId, model: ModelName, outcome: Served | Declined) -> Result:
     if isinstance(outcome, Declined):
-        detail = outcome.detail[:LONGEST_TEXT]
-        return Result(request_id=request, model=model, refused=outcome.refusal, detail=detail)
+        return Result(request_id=request, model=model, refused=outcome.refusal, detail=cut(outcome.detail))
     return Result(
         request_id=request,
         model=model,
         queue_ms=outcome.queue_ms,
         compute_ms=outcome.compute_ms,
-        label=outcome.label[:LONGEST_TEXT],
+        label=cut(outcome.label),
         trained=outcome.trained,
         emulated=outcome.emulated,
     )

@@ -27,6 +27,11 @@ class LinkEstimator:
         self._uploads: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self._weak = False
 
+    def reconfigure(self, weak_rtt_ms: float, weak_uplink_mbit_s: float) -> None:
+        """From the next judgement on, by these thresholds."""
+        self._weak_rtt_ms = weak_rtt_ms
+        self._weak_uplink_mbit_s = weak_uplink_mbit_s
+
     def round_trip(self, at_s: float, rtt_ms: float) -> None:
         """A small message was acknowledged after `rtt_ms`."""
         self._round_trips.append((at_s, rtt_ms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Protocol
@@ -62,6 +63,14 @@ class ResourceMonitor:
         self._telemetry_seq = 0
         self._heartbeat_seq = 0
         self._measured_s = clock.monotonic()
+        self._woken: list[asyncio.Event] = []
+
+    def reconfigure(self, settings: MonitoringSection) -> None:
+        """Send in the new rhythm from now on, and judge the link by the new thresholds."""
+        self._settings = settings
+        self.link.reconfigure(settings.weak_rtt_ms, settings.weak_uplink_mbit_s)
+        for woken in self._woken:
+            woken.set()
 
     def timed(self) -> Callable[[], None]:
         """A callback for the PUBACK of a small message that is published now."""
@@ -82,13 +91,15 @@ class ResourceMonitor:
 
     async def send_telemetry(self) -> None:
         """Once per period, for ever."""
-        await self._each(self._settings.period_s, self._telemetry)
+        await self._each(lambda: self._settings.period_s, self._telemetry)
 
     async def send_heartbeats(self) -> None:
         """Once per period, for ever."""
-        await self._each(self._settings.heartbeat_s, self._heartbeat)
+        await self._each(lambda: self._settings.heartbeat_s, self._heartbeat)
 
-    async def _each(self, period_s: float, send: Callable[[], None]) -> None:
+    async def _each(self, period: Callable[[], float], send: Callable[[], None]) -> None:
+        woken = asyncio.Event()
+        self._woken.append(woken)
         next_s = self._clock.monotonic()
         while True:
             if self._client.connected:
@@ -97,9 +108,13 @@ class ResourceMonitor:
                 except NotConnected as error:
                     event(log, logging.DEBUG, "not_sent", reason=error)
             now_s = self._clock.monotonic()
+            period_s = period()
             # A machine that slept does not make up for what it missed.
             next_s = next_s + period_s if next_s + period_s > now_s else now_s + period_s
-            await asyncio.sleep(next_s - now_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), next_s - now_s)
+                woken.clear()
+                next_s = self._clock.monotonic()  # a new rhythm begins now, however long the old one was
 
     def _telemetry(self) -> None:
         now_s = self._clock.monotonic()

@@ -16,8 +16,8 @@ from broker.client import Handler, Inbound, MqttClient
 from broker.errors import Refused
 from broker.messages import Decision, Request, Result
 from broker.topics import Address, Channel, filter_for
-from broker.vocabulary import ModelName, NodeId, NodeState, RequestId, Tier
-from device_agent.requester.serving_nodes import ServingNodes
+from broker.vocabulary import ModelName, NodeId, RequestId, Tier
+from device_agent.requester.peers import Peers
 
 REMEMBERED = 256  # requests that are over, to tell a late answer from a forged one
 
@@ -52,7 +52,7 @@ class Exchange:
 
     def __init__(self, client: MqttClient, own_state: Handler) -> None:
         self._client = client
-        self._serving_nodes = ServingNodes(client, own_state, self._node_went)
+        self._peers = Peers(client, own_state, self._node_went)
         self._pending: dict[str, Pending] = {}
         self._over: deque[str] = deque(maxlen=REMEMBERED)
         client.subscribe(filter_for(client.site, Channel.DECISION, client.node), Channel.DECISION, self.on_decision)
@@ -60,8 +60,11 @@ class Exchange:
         client.on_disconnect.append(self._link_went)
 
     def request(self, pending: Pending, expiry_s: int) -> None:
-        """Ask what to do with one inference. Raises NotConnected."""
+        """Ask what to do with one inference; of nobody, if there is no orchestrator. Raises NotConnected."""
         self._pending[pending.request_id] = pending
+        if (how := self._peers.orchestrator_gone()) is not None:
+            pending.lose(f"the orchestrator is {how}")
+            return
         address = Address(self._client.site, self._client.node, Channel.REQUEST)
         self._client.publish(address, Request(request_id=pending.request_id), expiry_s=expiry_s)
 
@@ -72,7 +75,7 @@ class Exchange:
         node = NodeId(decision.serving_node)
         result: asyncio.Future[Result | Lost] = asyncio.get_running_loop().create_future()
         pending.result, pending.serving_node, pending.model = result, node, ModelName(decision.model)
-        if (state := self._serving_nodes.gone(node)) is not None:
+        if (state := self._peers.gone(node)) is not None:
             result.set_result(Lost(f"{node} is {state}"))
             return result
         self._client.publish(
@@ -104,7 +107,7 @@ class Exchange:
             self._client.refuse(refusal, node=self._client.node)
             return
         if decision.tier is not Tier.END:
-            self._serving_nodes.watch(NodeId(decision.serving_node))
+            self._peers.watch(NodeId(decision.serving_node))
         pending.decision.set_result(decision)
 
     def on_result(self, inbound: Inbound) -> None:
@@ -136,14 +139,17 @@ class Exchange:
         local = decision.serving_node == self._client.node
         if local != (decision.tier is Tier.END):
             raise Refused("inconsistent", f"tier {decision.tier} at {decision.serving_node}")
-        announced = self._serving_nodes.tier(NodeId(decision.serving_node))
+        announced = self._peers.tier(NodeId(decision.serving_node))
         if announced is not None and announced is not decision.tier:
             raise Refused("inconsistent", f"{decision.serving_node} is on tier {announced}, not {decision.tier}")
 
-    def _node_went(self, node: NodeId, state: NodeState) -> None:
+    def _node_went(self, node: NodeId, how: str) -> None:
+        decides = self._peers.is_orchestrator(node) and self._peers.orchestrator_gone() is not None
         for pending in self._pending.values():
+            if decides and not pending.decision.done():
+                pending.decision.set_result(Lost(f"the orchestrator is {how}"))
             if pending.serving_node == node and pending.result is not None and not pending.result.done():
-                pending.result.set_result(Lost(f"{node} is {state}"))
+                pending.result.set_result(Lost(f"{node} is {how}"))
 
     def _link_went(self) -> None:
         # Sessions start clean: what the broker held for this one is gone with it.

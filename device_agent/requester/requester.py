@@ -43,6 +43,14 @@ class Requester:
             self._gate = RoundGate(settings.open_timeout_s, clock.monotonic())
             client.subscribe(filter_for(client.site, Channel.ROUND), Channel.ROUND, self.on_round)
 
+    def reconfigure(self, settings: RequesterSection) -> None:
+        """Ask in the new rhythm from now on; a request that is under way goes on as it began."""
+        self._ticks.reconfigure(settings.period_s)
+        if self._gate is not None:
+            self._gate.reconfigure(settings.open_timeout_s)
+        self._sequence.reconfigure(settings.decision_timeout_ms / 1000, settings.images)
+        self._wake.set()
+
     def stop(self) -> None:
         """Begin no further request."""
         self._stop.set()

@@ -65,10 +65,19 @@ class RequestSequence:
         self._outbox = outbox
         self._clock = clock
 
+    def reconfigure(self, decision_timeout_s: float, images: ImagesSection) -> None:
+        """Wait for decisions, and encode images, in this way from now on."""
+        self._settings = Settings(self._settings.node, decision_timeout_s, images)
+
     async def ask(self, photograph: Photograph) -> Report:
         """Issue a request for `photograph`; the report says how it ended. Cancelling it makes the request failed."""
         pending, here = Pending(new_request_id()), self._models.here()
         model = here[0] if here else self._models.first_choice
+        try:
+            await self._outbox.begin(pending.request_id, model)
+        except asyncio.CancelledError:
+            self._outbox.give_up(pending.request_id)
+            raise
         trace = Trace(pending.request_id, self._settings.node, model, self._clock.monotonic())
         try:
             await self._run(pending, trace, photograph, here)

@@ -17,6 +17,11 @@ class PeriodicTicks:
         self._next: int | None = None
         self._last: int | None = None
 
+    def reconfigure(self, period_s: float) -> None:
+        """Count in another period; what was asked in the old one is no tick of the new."""
+        if period_s != self._period_s:
+            self._period_s, self._next, self._last = period_s, None, None
+
     def wait_s(self, wall_s: float) -> float:
         """Seconds until the next tick; 0 or less when it is due. Ask again after at most that long."""
         following = math.floor(wall_s / self._period_s) + 1
@@ -48,6 +53,10 @@ class RoundGate:
         self._open: int | None = None
         self._asked: int | None = None
         self._immediate_until_s = float("-inf")
+
+    def reconfigure(self, open_timeout_s: float) -> None:
+        """Wait so long from now on, also in a silence that has begun."""
+        self._open_timeout_s = open_timeout_s
 
     def heard(self, round_number: int, is_open: bool, now_s: float, immediate: bool = False) -> None:
         """The orchestrator opened a round, or said how one ended."""

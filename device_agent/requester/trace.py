@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from broker.messages import LONGEST_TEXT, Report, Result, Stages
+from broker.messages import Report, Result, Stages, cut
 from broker.vocabulary import ModelName, NodeId, Outcome, RequestId, Tier
 from device_agent.service.job import Served
 
@@ -66,10 +66,10 @@ class Trace:
             serving_node=self.serving_node or self.node,
             response_ms=response_s * 1000,
             stages=self._stages(response_s * 1000),
-            label=_cut(answer.label) if answer is not None else None,
+            label=cut(answer.label) if answer is not None and answer.label is not None else None,
             trained=answer.trained if answer is not None else False,
             emulated=answer.emulated if answer is not None else False,
-            reason=_cut("; ".join(self.failures)) if self.failures else None,
+            reason=cut("; ".join(self.failures)) if self.failures else None,
         )
 
     def _stages(self, response_ms: float) -> Stages:
@@ -109,7 +109,3 @@ class _Remaining:
         taken_ms = min(max(0.0, stage_ms), self.left_ms)
         self.left_ms -= taken_ms
         return taken_ms
-
-
-def _cut(text: str | None) -> str | None:
-    return text[:LONGEST_TEXT] if text is not None else None

@@ -12,6 +12,7 @@ from broker.events import event
 from broker.vocabulary import ModelName
 from device_agent.service.job import Declined, Job, Refusal
 from model_zoo.errors import BadImage, ModelMissing, UnknownModel
+from model_zoo.strangers import check_stranger
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,15 @@ class Models(Protocol):
 def classify(models: Models, job: Job) -> Classification | Declined:
     """Run `job`. Never raises for what a photograph or a model file can do; blocks, so it belongs into a thread."""
     try:
+        if job.foreign:
+            check_stranger(job.image)
         return models.classify(job.model, job.image)
     except BadImage as error:
         return Declined(Refusal.BAD_IMAGE, str(error))
     except (UnknownModel, ModelMissing) as error:
         declined = Declined(Refusal.UNKNOWN_MODEL, str(error))
+        if job.foreign:  # who asked is told, and logs it; a flood of wrong names must not fill this log
+            return declined
     except TierwiseError as error:
         declined = Declined(Refusal.FAILED, str(error))
     except (RuntimeError, ValueError, OSError, MemoryError) as error:  # what LiteRT raises on a graph it cannot run

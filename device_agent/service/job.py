@@ -26,6 +26,7 @@ class Job:
     model: ModelName
     image: bytes
     deadline_s: float
+    foreign: bool = False  # the image came from another node
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from functools import partial
 
 from broker.clock import Clock
 from broker.events import event
+from broker.rate_limit import RefusalLog
 from device_agent.service.inference import Classification, Models, classify, outcome_of
 from device_agent.service.job import Declined, Job, Refusal, Served
 
@@ -38,6 +39,7 @@ class IntelligentService(ABC):
         self._limit = limit
         self._clock = clock
         self._stopping = False
+        self._refusals = RefusalLog()
         self._unanswered: set[JobFuture] = set()
 
     @property
@@ -57,7 +59,11 @@ class IntelligentService(ABC):
             future.set_result(Declined(Refusal.STOPPING, "this node is being stopped"))
         elif self.waiting + self.in_service >= self._limit:
             detail = f"{self.in_service} jobs run and {self.waiting} wait"
-            event(log, logging.INFO, "job_refused", reason=Refusal.BUSY, detail=detail)
+            says, unsaid = self._refusals.says(self._clock.monotonic())
+            if says:
+                event(
+                    log, logging.INFO, "job_refused", reason=Refusal.BUSY, detail=detail, before_without_a_line=unsaid
+                )
             future.set_result(Declined(Refusal.BUSY, detail))
         else:
             self._unanswered.add(future)

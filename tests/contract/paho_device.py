@@ -96,7 +96,7 @@ class Device:
             say("refused", reason=str(code))
             return
         options = SubscribeOptions(qos=1, retainAsPublished=True)
-        topics = [self.topic(channel) for channel in ("decision", "result", "report/ack", "state")]
+        topics = [self.topic(channel) for channel in ("decision", "result", "report/ack", "state", "ping")]
         self.client.subscribe([(topic, options) for topic in (*topics, self.topic("round", "+"))])
         files = {model: hashlib.sha256(model.encode()).hexdigest() for model in self.models}
         birth = {"session": self.session, "tier": "end", "agent_version": "paho_device 1", "vcpus": 1}
@@ -145,6 +145,10 @@ class Device:
                 self.publish("state", {"session": self.session, "state": "online"}, retain=True)
         elif channel == "round":
             self._on_round(body)
+        elif channel == "ping":
+            handling_ms = (time.monotonic() - message.timestamp) * 1000
+            pong = {"ping_id": body.get("ping_id"), "session": self.session, "handling_ms": handling_ms}
+            self.publish("pong", pong, expiry_s=10)
         elif channel == "report/ack":
             for request_id in body.get("request_ids", []):
                 if self.unacknowledged.pop(request_id, None) is not None:

@@ -118,6 +118,15 @@ class Person:
             if topic.endswith("/goal") and goal.items() <= in_force.items():
                 return int(in_force["policy_version"])
 
+    def ping(self, node: str) -> Happening:
+        """The pong of that node."""
+        self._client.subscribe(f"{self._site}/{node}/pong", 1)
+        self._client.publish(f"{self._site}/{node}/ping", json.dumps({"ping_id": "ping-0001"}), qos=1)
+        while True:
+            topic, pong = self._heard.get(timeout=WAIT_S)
+            if topic.endswith(f"/{node}/pong"):
+                return pong
+
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
@@ -173,6 +182,7 @@ def test_a_device_written_from_the_page_takes_part_in_rounds(lab):
     device = ForeignDevice(*place, "--models", ",".join(sorted(MODELS)), "--image", str(IMAGE))
     try:
         device.until(is_decision, 5)
+        pong = person.ping(NODE)
         versions = {}
         for policy in ("edge_only", "cloud_only", "device_only"):
             versions[policy] = person.set_goal(policy=policy)
@@ -188,6 +198,8 @@ def test_a_device_written_from_the_page_takes_part_in_rounds(lab):
     decisions, reports = device.all("decision"), [seen["payload"] for seen in device.all("report")]
 
     assert 0 == code
+    assert ("ping-0001", device.all("connected")[0]["session"]) == (pong["ping_id"], pong["session"])
+    assert 0 <= pong["handling_ms"] < 1000 * WAIT_S
     for seen in decisions:
         decision = seen["payload"]
         assert (f"tierwise/v1/{site}/{NODE}/decision", False) == (seen["topic"], seen["retain"])

@@ -121,7 +121,10 @@ class Bench:
         """A node's settings; an end device asks in closed loop unless told otherwise."""
         asks = {"requester": {"mode": "closed_loop", "decision_timeout_ms": 20_000, "open_timeout_s": 600}}
         broker = {"host": self.endpoint.host, "port": self.endpoint.port}
-        defaults = {"version": 1, "site": self.site, "node": node, "tier": tier, "broker": broker}
+        outbox = {"directory": self.directory / "outboxes"}
+        defaults = {
+            "version": 1, "site": self.site, "node": node, "tier": tier, "broker": broker, "outbox": outbox,
+        }  # fmt: skip
         return NodeConfig(**{**defaults, **(asks if tier == "end" else {}), **sections})
 
     def file(self, config: NodeConfig) -> Path:

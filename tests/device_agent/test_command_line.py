@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from device_agent.__main__ import main
 
 DEVICE = """\
 version: 1
@@ -37,6 +40,23 @@ def device_file(tmp_path: Path, text: str = DEVICE) -> Path:
     file = tmp_path / "device.yaml"
     file.write_text(text)
     return file
+
+
+def test_a_node_outlives_a_hangup_from_its_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A reload that comes before it has read its file must not end it."""
+    handlers: list[object] = []
+
+    def run(_file: Path) -> int:
+        handlers.append(signal.getsignal(signal.SIGHUP))
+        return 0
+
+    monkeypatch.setattr("device_agent.run.run", run)
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert 0 == main(["run", "--config", str(device_file(tmp_path))])
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert [False] == [handler is signal.SIG_DFL for handler in handlers]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +131,16 @@ def test_models_list_and_verify() -> None:
     assert (0, "") == (verified.returncode, verified.stderr)
 
 
+@pytest.mark.models
+def test_models_bench_times_what_is_named_in_plain_text() -> None:
+    """A line for each, the fastest first."""
+    done = agent("models", "bench", "d7", "d3")
+
+    assert 0 == done.returncode, done.stderr
+    assert {"d3", "d7"} == {line.split()[0] for line in done.stdout.splitlines()}
+    assert all("median " in line and " 200 runs" in line for line in done.stdout.splitlines())
+
+
 def test_models_verify_of_an_empty_cache(tmp_path: Path) -> None:
     """Exit code 1, with the command that fills it."""
     done = agent("models", "verify", "--directory", str(tmp_path))
@@ -147,18 +177,19 @@ class Hidden:
     def find_spec(self, name, path=None, target=None):
         if name.partition('.')[0] in HIDDEN:
             raise ImportError(name + ' is hidden')
-HIDDEN = {'torch', 'influxdb_client', 'typer', 'rich', 'matplotlib', 'tensorflow'}
+HIDDEN = {'torch', 'influxdb_client', 'typer', 'rich', 'matplotlib', 'tensorflow', 'cryptography'}
 sys.meta_path.insert(0, Hidden())
 """
 
 
 def test_the_device_side_imports_without_what_belongs_to_others() -> None:
-    """torch, influxdb-client, typer, rich, matplotlib and TensorFlow hidden: all of the agent still imports."""
+    """torch, influxdb-client, typer, rich, matplotlib, TensorFlow and cryptography hidden: all of the agent imports."""
     code = HIDE + (
         "import importlib, pkgutil, device_agent, model_zoo, configs, broker\n"
         "for package in (broker, configs, device_agent):\n"
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
-        "        if not module.name.endswith('__main__'): importlib.import_module(module.name)\n"
+        "        if not module.name.endswith('__main__') and 'identity' not in module.name:\n"
+        "            importlib.import_module(module.name)\n"
         "import model_zoo.pool\n"
         "print('fine')\n"
     )
@@ -167,7 +198,7 @@ def test_the_device_side_imports_without_what_belongs_to_others() -> None:
     assert ("fine", 0) == (done.stdout.strip(), done.returncode), done.stderr
 
 
-@pytest.mark.parametrize("name", ["torch", "influxdb_client", "typer", "rich"])
+@pytest.mark.parametrize("name", ["torch", "influxdb_client", "typer", "rich", "cryptography"])
 def test_hiding_works(name: str) -> None:
     """The test above would fail if one of them were imported."""
     done = python(HIDE + f"import {name}")

@@ -6,15 +6,19 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
 from typing import Any
 
 import pytest
 
 from broker.client import Inbound
-from broker.link_proxy import Latency, LinkProxy
+from broker.clock import SystemClock
+from broker.link_proxy import LinkProxy
 from broker.messages import Heartbeat, State, Telemetry
 from broker.topics import Channel, filter_for
+from broker.toxics import Latency
 from broker.vocabulary import Link, NodeId, NodeState, Outcome, Tier
+from device_agent.agent import Agent
 from device_agent.monitoring.resources import vcpus
 from model_zoo.cache import installed, models_directory
 from model_zoo.pool import ModelPool
@@ -198,7 +202,7 @@ def test_a_real_node_measures_that_its_link_is_weak(bench: Any) -> None:
                 weak.append(inbound.body)
 
         proxy = LinkProxy(bench.endpoint.host, bench.endpoint.port)
-        port = await proxy.listen(0, [Latency(0.02)])
+        port = (await proxy.listen(0, [Latency(20)])).port
         async with bench.orchestrator() as orchestrator:
             orchestrator.client.subscribe(filter_for(bench.site, Channel.TELEMETRY), Channel.TELEMETRY, on_telemetry)
             often = {"period_s": 0.1, "heartbeat_s": 0.1}
@@ -241,3 +245,38 @@ def test_a_graph_that_cannot_be_run_does_not_keep_an_emulated_node_away(
             await orchestrator.state_of("edge", NodeState.ONLINE)
 
     asyncio.run(scenario())
+
+
+def test_a_defect_of_a_part_ends_the_agent_and_the_thread_of_its_outbox(bench: Any) -> None:
+    """What was raised comes out, and nothing stays behind that would keep the process from ending."""
+
+    async def scenario() -> None:
+        agent = Agent(bench.config("s1"), SystemClock())
+
+        async def defective() -> None:
+            raise ZeroDivisionError
+
+        agent._requester.run = defective  # type: ignore[union-attr, method-assign]
+        with pytest.raises(ZeroDivisionError):
+            await agent.run(asyncio.Event())
+
+        assert "outbox-s1" not in [thread.name for thread in threading.enumerate()]
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("preload", "loaded"), [(True, {"d3": 1, "d7": 1}), (False, {})])
+def test_networks_are_loaded_before_the_first_request_if_the_file_says_so(
+    bench: Any, preload: bool, loaded: dict[str, int]
+) -> None:
+    """With `models.preload` a node that has announced itself has run every network of its pool once."""
+
+    async def scenario() -> dict[str, int]:
+        config = bench.config("s1", models={"pool": ["d7", "d3"], "preload": preload})
+        async with bench.orchestrator() as orchestrator, bench.agent(config) as agent:
+            await orchestrator.state_of("s1", NodeState.ONLINE)
+            return dict(agent._pool.loaded())
+
+    assert loaded == asyncio.run(scenario())

@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from broker.client import Endpoint, MqttClient
 from broker.clock import ManualClock
 from broker.messages import Report, ReportAck, Stages
 from broker.ports import free_port
 from broker.topics import Channel
-from broker.vocabulary import NodeId, Outcome, SiteId, Tier
+from broker.vocabulary import NodeId, NodeState, Outcome, SiteId, Tier
 from configs.node import MonitoringSection
 from device_agent.monitoring.monitor import ResourceMonitor
 from device_agent.monitoring.resources import Resources
 from device_agent.outbox import BATCH, RESEND_AFTER_S, Outbox
+from device_agent.outbox_file import ENDED_EARLY
 
 
 def report(number: int) -> Report:
@@ -149,5 +152,57 @@ def test_a_backlog_says_nothing_about_the_link(bench: Any, site: SiteId) -> None
                 await bench.until(lambda: monitor.link.rtt_ms(clock.monotonic()) is not None)
 
             assert (True, None) == (emptied, of_the_backlog)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.models
+def test_a_request_that_its_node_did_not_survive_is_reported_as_failed(bench: Any) -> None:
+    """A device that is killed in the middle of a request says so in its next life, under the request's id."""
+
+    async def scenario() -> None:
+        emulate = {"vcpus": 1, "reference_ms": {"d7": 3_600_000.0}}
+        config = bench.config("s1", models={"pool": ["d7"]}, emulate=emulate)
+        async with bench.orchestrator() as orchestrator:
+            orchestrator.decide = lambda _node, request: orchestrator.decision(request, deadline_ms=3_600_000.0)
+            async with bench.process(config) as process:
+                await orchestrator.state_of("s1", NodeState.ONLINE)
+                orchestrator.open_round()
+                await bench.until(lambda: len(orchestrator.requests) == 1)
+                process.kill()
+            async with bench.process(config):
+                report = await orchestrator.report()
+
+            expected = (orchestrator.requests[0][1], Outcome.FAILED, ENDED_EARLY)
+            assert expected == (report.request_id, report.outcome, report.reason)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.models
+def test_a_report_outlives_the_node_that_made_it(bench: Any) -> None:
+    """A device that is killed before the orchestrator has stored its report sends the same report in its next life."""
+
+    async def scenario() -> None:
+        emulate = {"vcpus": 1, "reference_ms": {"d7": 5.0}}
+        config = bench.config("s1", models={"pool": ["d7"]}, emulate=emulate)
+        async with bench.orchestrator() as orchestrator:
+            orchestrator.acknowledges = False
+            orchestrator.decide = lambda _node, request: orchestrator.decision(request)
+            async with bench.process(config) as process:
+                await orchestrator.state_of("s1", NodeState.ONLINE)
+                orchestrator.open_round()
+                first = await orchestrator.report()
+                # The second request is on record, and so is what was written before it.
+                orchestrator.open_round(2)
+                await bench.until(lambda: len(orchestrator.requests) == 2)
+                process.kill()
+            while not orchestrator.reports.empty():
+                orchestrator.reports.get_nowait()
+            orchestrator.acknowledges = True
+            async with bench.process(config):
+                second = await orchestrator.report()
+
+            assert (Outcome.DONE, first) == (first.outcome, second)
 
     asyncio.run(scenario())

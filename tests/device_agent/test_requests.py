@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.messages import Decision, Report
+from broker.messages import Decision, Goal, Heartbeat, Report
 from broker.topics import Channel
 from broker.vocabulary import NodeId, NodeState, Outcome, Tier
 from configs.node import NodeConfig
@@ -51,10 +52,10 @@ def test_local_run(bench: Any) -> None:
 
 def test_local_run_of_an_emulated_node(bench: Any) -> None:
     """Its compute time is the given one, and the report says that it is emulated."""
-    emulate = {"vcpus": 1, "reference_ms": {"d7": 50.0, "d3": 60.0}}
+    emulate = {"vcpus": 1, "reference_ms": {"d7": 1500.0, "d3": 60.0}}
     report = asyncio.run(one_report(bench, bench.config("s1", models=LIGHT, emulate=emulate)))
 
-    assert (Outcome.DONE, True, 50.0) == (report.outcome, report.emulated, round(report.stages.compute_ms, 6))
+    assert (Outcome.DONE, True, 1500.0) == (report.outcome, report.emulated, round(report.stages.compute_ms, 6))
 
 
 def test_offload_to_an_edge_agent(bench: Any) -> None:
@@ -126,9 +127,16 @@ def test_a_serving_node_that_is_full(bench: Any) -> None:
     assert "edge: no result in time" == second.reason
 
 
-@pytest.mark.parametrize("how", ["kill", "terminate"])
-def test_a_serving_node_that_ends_while_it_serves(bench: Any, how: str) -> None:
-    """Its will, or the answer `stopping` with which it goes, ends the wait an hour before the deadline."""
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "edge: edge is offline"),
+        (signal.SIGTERM, "edge: stopping"),
+        (signal.SIGSTOP, "edge: edge is silent"),
+    ],
+)
+def test_a_serving_node_that_ends_or_freezes_while_it_serves(bench: Any, number: int, reason: str) -> None:
+    """Its will, the answer `stopping` with which it goes, or its silence ends the wait an hour before the deadline."""
 
     async def scenario() -> Report:
         edge = bench.config("edge", "edge", models={"pool": ["d7"]}, emulate=FOREVER)
@@ -141,14 +149,48 @@ def test_a_serving_node_that_ends_while_it_serves(bench: Any, how: str) -> None:
                 await orchestrator.state_of("s1", NodeState.ONLINE)
                 orchestrator.open_round()
                 await bench.until(lambda: device.monitor.link.uplink_mbit_s(device.clock.monotonic()) is not None)
-                getattr(process, how)()
+                process.send_signal(number)
                 report: Report = await orchestrator.report()
                 return report
 
     report = asyncio.run(scenario())
 
     assert (Outcome.FALLEN_BACK, Tier.END) == (report.outcome, report.tier)
-    assert str(report.reason).startswith("edge: edge is offline" if how == "kill" else "edge: stopping")
+    assert str(report.reason).startswith(reason)
+
+
+@pytest.mark.parametrize("how", ["offline", "stopped", "silent"])
+def test_an_orchestrator_that_is_gone_is_not_waited_for(bench: Any, how: str) -> None:
+    """What waits for its decision runs here at once, and so does what comes after, until it is back."""
+
+    async def scenario() -> list[Report]:
+        requester = {"mode": "periodic", "period_s": 0.05, "decision_timeout_ms": 3_600_000}
+        async with bench.orchestrator() as orchestrator:
+            client = orchestrator.client
+            client.publish_state(NodeState.ONLINE)
+            goal = Goal(accuracy_floor_percent=85.0, policy="scripted", policy_version=1)
+            orchestrator.send(client.node, Channel.GOAL, goal)
+            async with bench.agent(bench.config("s1", models=LIGHT, requester=requester)):
+                await bench.until(lambda: len(orchestrator.requests) == 1)
+                if how != "silent":
+                    client.publish_state(NodeState(how))
+                reports = [await orchestrator.report(), await orchestrator.report()]
+                asked = len(orchestrator.requests)
+                orchestrator.decide = lambda _node, request: orchestrator.decision(request)
+                client.publish_state(NodeState.ONLINE)
+                orchestrator.send(client.node, Channel.HEARTBEAT, Heartbeat(session=client.session, seq=1))
+                reports += [await orchestrator.report()]
+                while not reports[-1].decided:
+                    reports.append(await orchestrator.report())
+                assert 1 == asked
+                return reports
+
+    *lonely, last = asyncio.run(scenario())
+
+    assert {(Outcome.FALLEN_BACK, False, f"the orchestrator is {how}")} == {
+        (report.outcome, report.decided, report.reason) for report in lonely
+    }
+    assert (Outcome.DONE, True) == (last.outcome, last.decided)
 
 
 def test_no_decision(bench: Any) -> None:
@@ -182,11 +224,11 @@ def test_a_decision_for_a_model_that_is_not_here(bench: Any) -> None:
 
 def test_a_local_run_that_misses_its_deadline(bench: Any) -> None:
     """The run is given up, and the fallback model runs in its place."""
-    emulate = {"vcpus": 1, "contention": 1.0, "reference_ms": {"d7": 3_600_000.0, "d3": 20.0}}
+    emulate = {"vcpus": 1, "contention": 1.0, "reference_ms": {"d7": 3_600_000.0, "d3": 1500.0}}
     config = bench.config("s1", models=LIGHT, emulate=emulate, service={"discipline": "time_shared"})
     report = asyncio.run(one_report(bench, config, deadline_ms=100.0, fallback_model="d3"))
 
-    assert (Outcome.FALLEN_BACK, "d3", 20.0) == (report.outcome, report.model, round(report.stages.compute_ms, 6))
+    assert (Outcome.FALLEN_BACK, "d3", 1500.0) == (report.outcome, report.model, round(report.stages.compute_ms, 6))
     assert str(report.reason).startswith("d7: expired")
 
 

@@ -6,11 +6,12 @@ import asyncio
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.clock import SystemClock
+from broker.clock import ManualClock, SystemClock
 from broker.vocabulary import ModelName
 from device_agent.emulation.virtual_server import FirstInFirstOut, ProcessorSharing
 from device_agent.service.emulated import EmulatedService
@@ -290,3 +291,27 @@ def test_draining_hands_back_what_does_not_end_in_time(make: Make, models: Any) 
         models.gate.set()
 
     asyncio.run(scenario())
+
+
+def test_a_flood_of_jobs_or_of_models_that_are_not_here_does_not_flood_the_log(
+    models: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends them is told each time; the log has a line for a few."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr("device_agent.service.inference.check_stranger", lambda _image: None)
+
+    async def scenario() -> None:
+        service = RealService(models, slots=1, limit=2, clock=ManualClock())
+        models.error = ModelMissing("d9", Path("somewhere"))
+        running = [service.submit(Job(ModelName("d9"), b"x", math.inf, foreign=True)) for _ in range(2)]
+        for _ in range(500):
+            assert Refusal.BUSY is (await service.submit(job("c"))).refusal  # type: ignore[union-attr]
+        models.gate.set()
+        for wrong in await asyncio.gather(*running):
+            assert Refusal.UNKNOWN_MODEL is wrong.refusal  # type: ignore[union-attr]
+        await service.drain(5.0)
+
+    asyncio.run(scenario())
+
+    assert {"job_refused"} == {line.partition(" ")[0] for line in caplog.messages}
+    assert len(caplog.messages) < 30

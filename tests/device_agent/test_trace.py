@@ -118,3 +118,11 @@ def test_every_report_can_be_sent_and_its_stages_do_not_exceed_it(
 
     assert report == msgspec.json.decode(msgspec.json.encode(report), type=Report)
     assert sum(msgspec.structs.astuple(report.stages)) <= report.response_ms * (1 + 1e-9)
+
+
+def test_a_reason_that_is_no_utf_8_is_told_as_far_as_it_is() -> None:
+    """The name of a file may hold any bytes; a report that could not be encoded would end the requester."""
+    record = trace()
+    record.fail("/models/\udcff/d0.tflite is missing")
+
+    assert "/models/?/d0.tflite is missing" == record.report(101.0).reason
