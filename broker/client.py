@@ -13,20 +13,22 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.clock import Clock, SystemClock
 from broker.codec import CARRIAGE, encode
-from broker.errors import NotConnected, Refused, TierwiseError
+from broker.endpoint import Endpoint
+from broker.errors import NotConnected, Refused, TierwiseError, TlsUnusable
 from broker.events import event
 from broker.incoming import Inbound, accept
 from broker.messages import Message, State
 from broker.outgoing import Outgoing, outgoing
 from broker.paho_link import LinkEvents, PahoLink, Will
-from broker.publish_packet import Publish
+from broker.publish_packet import FAILED, Publish
+from broker.rate_limit import RateLimit, RefusalLog
+from broker.tls import why_no_link
 from broker.topics import Address, Channel, topic_for
 from broker.vocabulary import NodeId, NodeState, SiteId
 
@@ -36,20 +38,6 @@ log = logging.getLogger(__name__)
 
 STABLE_S = 6.0  # a link that stood so long is soon tried again; longer than an attempt to connect may take
 STOPPED_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the broker is, and how patiently to knock."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    keepalive_s: int = 5
-    reconnect_min_s: float = 0.2
-    reconnect_max_s: float = 2.0
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 Handler = Callable[[Inbound], None]
@@ -70,6 +58,7 @@ class MqttClient:
         *,
         announces_state: bool = True,
         clock: Clock | None = None,
+        limit: RateLimit | None = None,
     ) -> None:
         self.site = site
         self.node = node
@@ -81,15 +70,18 @@ class MqttClient:
         self._endpoint = endpoint
         self._clock = clock or SystemClock()
         self._announces_state = announces_state
+        self._limit = limit
+        self._refusals = RefusalLog()
         self._handlers: dict[Channel, Handler] = {}
         self._filters: list[tuple[str, SubscribeOptions]] = []
         self._link: PahoLink | None = None
         self._unacknowledged: dict[int, Outgoing] = {}
-        self._awaiting_suback: set[int] = set()
+        self._awaiting_suback: dict[int, list[tuple[str, SubscribeOptions]]] = {}
         self._subscribed = asyncio.Event()
         self._lost = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
+        self._why = ""  # there is no link
 
     @property
     def connected(self) -> bool:
@@ -101,7 +93,7 @@ class MqttClient:
         try:
             await asyncio.wait_for(self._subscribed.wait(), timeout_s)
         except TimeoutError as error:
-            raise NotConnected(f"no broker at {self._endpoint}") from error
+            raise NotConnected(f"no broker at {self._endpoint}{self._why}") from error
 
     def subscribe(self, topic_filter: str, channel: Channel, handler: Handler) -> None:
         """Hand every accepted message of `channel` that matches `topic_filter` to `handler`, from now on."""
@@ -113,6 +105,11 @@ class MqttClient:
         for channel in Channel:
             self._handlers.setdefault(channel, handler)
         self._add_filter(topic_filter, 1)
+
+    def hear_again(self, topic_filter: str) -> None:
+        """Have what is retained under a part of a subscription sent once more. Raises NotConnected."""
+        if self._link is not None:
+            self._link.subscribe([(topic_filter, SubscribeOptions(qos=1, retainAsPublished=True))])
 
     def publish(
         self,
@@ -151,7 +148,11 @@ class MqttClient:
     def refuse(self, refusal: Refused, **fields: object) -> None:
         """Count and log a message that is not acted on; handlers call it for what only they can judge."""
         self.refused[refusal.reason] += 1
-        event(log, logging.WARNING, "refused", reason=refusal.reason, detail=refusal.detail[:300], **fields)
+        says, unsaid = self._refusals.says(self._clock.monotonic())
+        if unsaid:
+            event(log, logging.WARNING, "refused_without_a_line", node=self.node, count=unsaid)
+        if says:
+            event(log, logging.WARNING, "refused", reason=refusal.reason, detail=refusal.detail[:300], **fields)
 
     async def run(self) -> None:
         """Connect, stay connected, come back with capped and jittered back-off, until `stop()`."""
@@ -177,28 +178,29 @@ class MqttClient:
     # -- links, one after the other ---------------------------------------------------------------------------
 
     async def _stay_linked(self) -> None:
-        endpoint = self._endpoint
-        delay_s = endpoint.reconnect_min_s
+        delay_s = self._endpoint.reconnect_min_s
         while not self._stopping:
             started_s = self._clock.monotonic()
             try:
                 await self._link_once()
-            except (OSError, NotConnected) as error:
-                event(log, logging.WARNING, "no_link", node=self.node, broker=endpoint, error=error)
+            except (OSError, NotConnected, TlsUnusable) as error:
+                self._why = f": {why_no_link(error)}"
+                event(log, logging.WARNING, "no_link", node=self.node, broker=self._endpoint, error=why_no_link(error))
             if self._clock.monotonic() - started_s >= STABLE_S:
-                delay_s = endpoint.reconnect_min_s
+                delay_s = self._endpoint.reconnect_min_s
             if not self._stopping:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
-                delay_s = min(delay_s * 2, endpoint.reconnect_max_s)
+                delay_s = min(delay_s * 2, self._endpoint.reconnect_max_s)
 
     async def _link_once(self) -> None:
-        """One link, from its first packet to its last. Raises OSError, NotConnected."""
+        """One link, from its first packet to its last. Raises OSError, NotConnected, TlsUnusable."""
         self.session = max(self.session + 1, int(self._clock.wall() * 1000))
         self._lost.clear()
         events = LinkEvents(self._on_link_up, self._on_message, self._on_puback, self._on_suback, self._on_link_lost)
-        link = PahoLink(self._client_id, self._endpoint.keepalive_s, self._will(), events)
+        endpoint = self._endpoint
+        link = PahoLink(self._client_id, endpoint.keepalive_s, self._will(), events)
         try:
-            await link.open(self._endpoint.host, self._endpoint.port)
+            await link.open(endpoint.host, endpoint.port, endpoint.tls.context() if endpoint.tls else None)
             await self._lost.wait()
         finally:
             await link.abort()
@@ -213,7 +215,7 @@ class MqttClient:
         self._link = link
         # The hooks publish too, under packet ids that start again.
         unacknowledged, self._unacknowledged = self._unacknowledged, {}
-        self._awaiting_suback = {link.subscribe(self._filters)} if self._filters else set()
+        self._awaiting_suback = {link.subscribe(self._filters): list(self._filters)} if self._filters else {}
         if not self._awaiting_suback:
             self._subscribed.set()
         event(log, logging.INFO, "link_up", node=self.node, session=self.session)
@@ -222,7 +224,7 @@ class MqttClient:
         now_s = self._clock.monotonic()
         for message in unacknowledged.values():
             if message.is_worth_repeating(now_s):
-                self._send(link, message)
+                self._guarded(self._send, link, message)  # there may be more of them than may wait
 
     def _on_link_lost(self, reason: str) -> None:
         self._link = None
@@ -252,7 +254,7 @@ class MqttClient:
         self._filters.append(new)
         if self._link is not None:
             self._subscribed.clear()
-            self._awaiting_suback.add(self._link.subscribe([new]))
+            self._awaiting_suback[self._link.subscribe([new])] = [new]
 
     def _send(self, link: PahoLink, message: Outgoing) -> None:
         carriage = CARRIAGE[message.channel]
@@ -263,7 +265,7 @@ class MqttClient:
 
     async def _say_stopped(self) -> None:
         taken = asyncio.Event()
-        self.publish_state(NodeState.STOPPED, on_puback=taken.set)
+        self._guarded(self.publish_state, NodeState.STOPPED, taken.set)
         waits = {asyncio.create_task(taken.wait()), asyncio.create_task(self._lost.wait())}
         await asyncio.wait(waits, timeout=STOPPED_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
@@ -271,20 +273,19 @@ class MqttClient:
         if not taken.is_set():
             event(log, logging.WARNING, "stopped_not_acknowledged", node=self.node)
 
-    def _on_puback(self, packet_id: int, code: ReasonCode) -> None:
+    def _on_puback(self, packet_id: int, code: int) -> None:
         message = self._unacknowledged.pop(packet_id, None)
         if message is None:
             return
-        if code.is_failure:
-            event(log, logging.WARNING, "publish_refused", node=self.node, channel=message.channel, reason=code)
+        if code >= FAILED:
+            event(log, logging.WARNING, "publish_refused", node=self.node, channel=message.channel, reason=f"{code:#x}")
         elif message.on_puback is not None:
             self._guarded(message.on_puback)
 
     def _on_suback(self, packet_id: int, codes: list[ReasonCode]) -> None:
-        for code in codes:
+        for (topic_filter, _), code in zip(self._awaiting_suback.pop(packet_id, ()), codes, strict=False):
             if code.is_failure:
-                event(log, logging.WARNING, "subscription_refused", node=self.node, reason=code)
-        self._awaiting_suback.discard(packet_id)
+                event(log, logging.WARNING, "subscription_refused", node=self.node, filter=topic_filter, reason=code)
         if not self._awaiting_suback:
             self._subscribed.set()
 
@@ -292,7 +293,7 @@ class MqttClient:
 
     def _on_message(self, publish: Publish) -> None:
         try:
-            inbound = accept(publish, self.site, self._handlers, self._clock.monotonic())
+            inbound = accept(publish, self.site, self._handlers, self._clock.monotonic(), self._limit)
         except Refused as refusal:
             self.refuse(refusal, node=self.node)
             return

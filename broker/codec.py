@@ -47,6 +47,10 @@ CARRIAGE: dict[Channel, Carriage] = {
     Channel.GOAL_SET: Carriage(messages.GoalSet, qos=1),
     Channel.EXPLAIN_ASK: Carriage(messages.ExplainAsk, qos=1, expiry_s=10),
     Channel.EXPLAIN: Carriage(messages.Explain, qos=1, expiry_s=10),
+    # QoS 1, as all that a response time is made of: a ping then tells what a decision or an image goes through, and
+    # its own PUBACK how much of that is the way to the broker.
+    Channel.PING: Carriage(messages.Ping, qos=1, expiry_s=10),
+    Channel.PONG: Carriage(messages.Pong, qos=1, expiry_s=10),
 }
 
 _encoder = msgspec.json.Encoder()
@@ -76,6 +80,8 @@ def decode(channel: Channel, payload: bytes) -> Message | bytes:
         return payload
     try:
         message: Message = _decoders[channel].decode(payload)
+        if not payload.isascii():
+            payload.decode()  # msgspec skips what it does not know without looking whether it is UTF-8
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused("malformed", f"{channel}: {error}") from error
     return message

@@ -4,7 +4,10 @@ TierwiseError                 what a user can be told in one line; never a trace
 ├── InvalidName               an id that could widen a topic, an access rule or a file path
 ├── Refused                   a received message that is not acted on; carries the reason that is counted
 ├── NotConnected              there is no broker to publish to right now; try again later
+│   └── TooManyWaiting        there is one, but it does not take what waits for it already
 ├── MessageTooLarge           the broker would refuse this publish for ever; do not try again
+├── TlsUnusable               certificate or key files that cannot be used; names the file and the way to mend it
+├── IdentityUnusable          a provisioned folder, authority or register that cannot be used; names the way to mend it
 └── BrokerUnavailable         Mosquitto is missing, or did not start; carries the way to mend it
 """
 
@@ -36,9 +39,21 @@ class NotConnected(TierwiseError):
     """There is no broker to publish to right now."""
 
 
+class TooManyWaiting(NotConnected):
+    """There is a broker, but it does not take what waits for it already."""
+
+
 class MessageTooLarge(TierwiseError):
     """The broker would refuse this publish for ever."""
 
 
 class BrokerUnavailable(TierwiseError):
     """Mosquitto is missing, or did not start."""
+
+
+class TlsUnusable(TierwiseError):
+    """Certificate or key files that cannot be used."""
+
+
+class IdentityUnusable(TierwiseError):
+    """A provisioned folder, authority or register that cannot be used."""

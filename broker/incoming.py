@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from msgspec import Struct
 
 from broker.codec import CARRIAGE, decode
 from broker.errors import Refused
 from broker.messages import Message
 from broker.publish_packet import Publish
+from broker.rate_limit import RateLimit
 from broker.topics import Address, Channel, parse
 from broker.vocabulary import SiteId
 
+NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+
+class Inbound(Struct, frozen=True):
     """One message that was accepted: decoded, or image bytes on `infer`."""
 
     address: Address
     body: Message | bytes
     received_s: float
     correlation: bytes | None = None
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = NO_PROPERTIES
 
 
-def accept(publish: Publish, site: SiteId, channels: Container[Channel], received_s: float) -> Inbound:
-    """What `publish` says, if it is of `site` and one of `channels`.
+def accept(
+    publish: Publish,
+    site: SiteId,
+    channels: Container[Channel],
+    received_s: float,
+    limit: RateLimit | None = None,
+) -> Inbound:
+    """What `publish` says, if it is of `site` and one of `channels`, and its sender is within `limit`.
 
-    Raises Refused: `unknown_topic`, `retained`, and what `decode` raises.
+    Raises Refused: `unknown_topic`, `too_many_messages`, `retained`, and what `decode` raises.
     """
     try:
         topic = publish.topic.decode()
@@ -37,7 +47,11 @@ def accept(publish: Publish, site: SiteId, channels: Container[Channel], receive
     channel = address.channel
     if address.site != site or channel not in channels:
         raise Refused("unknown_topic", topic[:200])
+    # Before anything dear; of `infer` the requester is the sender, of the rest the node whose topic it is.
+    if limit is not None and not limit.takes(address.device or address.node, received_s):
+        raise Refused("too_many_messages", f"{address.device or address.node} on {channel}")
     if publish.retain and not CARRIAGE[channel].retain:
         raise Refused("retained", f"{channel} is never retained")
     body = decode(channel, publish.payload)
-    return Inbound(address, body, received_s, publish.correlation, dict(publish.pairs))
+    pairs = dict(publish.pairs) if publish.pairs else NO_PROPERTIES
+    return Inbound(address, body, received_s, publish.correlation, pairs)

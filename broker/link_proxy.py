@@ -1,10 +1,9 @@
-"""Makes links weak: a TCP proxy in front of the broker that holds back what a node sends.
+"""Makes links weak, or worse: a TCP proxy in front of the broker, in which toxics befall what nodes send and hear.
 
     python -m broker.link_proxy --upstream 127.0.0.1:1883 --listen 2001=20 2002=20
 
-Each listening port is one node's link, with its own delay in ms. What comes from the broker passes untouched. A `Toxic`
-(Toxiproxy's word) says when bytes that have arrived may leave; the proxy keeps their order, their number and, up to
-what is in flight, their throughput.
+Each listening port is one node's link. The command line knows one toxic, a latency in ms on what the node sends; in a
+program, `Link.add` and `Link.remove` set any of `broker.toxics`, also on connections that are open.
 """
 
 from __future__ import annotations
@@ -13,100 +12,32 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import random
 import signal
 import socket
 import struct
 import sys
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
+from broker.delay_line import DelayLine, LinkCut
 from broker.events import event, log_to_stderr
+from broker.toxics import Latency, Stream, Toxic
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 65_536
-IN_FLIGHT_BYTES = 16 * 2**20  # then the sender is held up: 20 ms of 6 Gbit/s
+E = TypeVar("E", bound=BaseException)
 LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
-class Toxic(Protocol):
-    """Something that befalls one direction of a link."""
-
-    def due_s(self, arrived_s: float, size: int) -> float:
-        """When `size` bytes that arrived at `arrived_s` (the loop's clock) may leave."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Latency:
-    """Every byte leaves a fixed time after it arrived."""
+class _Befalling:
+    """A toxic of a link; `toxicity` is the share of its connections that it befalls."""
 
-    delay_s: float
-
-    def due_s(self, arrived_s: float, size: int) -> float:  # noqa: ARG002 - of the protocol
-        return arrived_s + self.delay_s
-
-
-class DelayLine:
-    """One direction of one connection: bytes go in, and leave in order when their toxics let them."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toxics: Sequence[Toxic]) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._toxics = toxics
-        self._waiting: deque[tuple[float, bytes]] = deque()
-        self._waiting_bytes = 0
-        self._changed = asyncio.Event()
-
-    async def take_in(self) -> None:
-        """Return when the sender has ended its half. Raises OSError when its side breaks."""
-        loop = asyncio.get_running_loop()
-        last_due_s = 0.0
-        while True:
-            data = await self._reader.read(CHUNK_BYTES)
-            due_s = loop.time()
-            for toxic in self._toxics:
-                due_s = toxic.due_s(due_s, len(data))
-            last_due_s = max(last_due_s, due_s)
-            self._waiting.append((last_due_s, data))
-            self._waiting_bytes += len(data)
-            self._changed.set()
-            if not data:
-                return
-            while self._waiting_bytes > IN_FLIGHT_BYTES:
-                await self._change()
-
-    async def let_out(self) -> None:
-        """Return when all that `take_in` took, and the end, is passed on. Raises OSError when that side breaks."""
-        loop = asyncio.get_running_loop()
-        while True:
-            while not self._waiting:
-                await self._change()
-            due_s, data = self._waiting[0]
-            if (left_s := due_s - loop.time()) > 0:
-                await asyncio.sleep(left_s)
-            self._waiting.popleft()
-            if not data:
-                self._writer.write_eof()
-                return
-            self._writer.write(data)
-            await self._writer.drain()
-            self._waiting_bytes -= len(data)
-            self._changed.set()
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The direction that nothing befalls. Raises OSError when a side breaks."""
-    while data := await reader.read(CHUNK_BYTES):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
+    toxic: Toxic
+    stream: Stream
+    toxicity: float
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
@@ -116,69 +47,193 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-class LinkProxy:
-    """Listens for nodes and connects each to `upstream`. `close` ends all connections."""
+class _Connection:
+    """One node's connection and ours to the broker, with a line in each direction."""
 
-    def __init__(self, upstream_host: str, upstream_port: int) -> None:
-        self._upstream = (upstream_host, upstream_port)
-        self._servers: list[asyncio.Server] = []
-        self._connections: set[asyncio.Task[None]] = set()
+    def __init__(
+        self,
+        node: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        broker: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        draw: random.Random,
+    ) -> None:
+        self._writers = (node[1], broker[1])
+        self._draw = draw
+        self._lines = {
+            Stream.UPSTREAM: DelayLine(node[0], broker[1], draw),
+            Stream.DOWNSTREAM: DelayLine(broker[0], node[1], draw),
+        }
+        self._befalling: dict[str, tuple[_Befalling, float]] = {}  # and since when
+        self._changed = asyncio.Event()
 
-    async def listen(self, port: int, toxics: Sequence[Toxic]) -> int:
-        """Open one node's link on loopback; the port, drawn if `port` is 0. Raises OSError when it is in use."""
+    def add(self, name: str, befalling: _Befalling) -> None:
+        """Let it befall this connection, if the lot falls on it."""
+        if self._draw.random() < befalling.toxicity:
+            self._befalling[name] = befalling, asyncio.get_running_loop().time()
+            self._apply()
 
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._own(reader, writer, toxics)
+    def remove(self, name: str) -> None:
+        """It does so no longer."""
+        if self._befalling.pop(name, None) is not None:
+            self._apply()
 
-        server = await asyncio.start_server(connected, "127.0.0.1", port)
-        self._servers.append(server)
-        listening_on: int = server.sockets[0].getsockname()[1]
-        return listening_on
+    @property
+    def held_bytes(self) -> int:
+        """What has arrived and not left, in both directions."""
+        return sum(line.held_bytes for line in self._lines.values())
+
+    async def run(self) -> None:
+        """Carry bytes until both directions have ended. Raises OSError, in a group, when a side broke off."""
+        # asyncio sets TCP_NODELAY on both sockets.
+        async with asyncio.TaskGroup() as group:
+            cutting = group.create_task(self._cut_when_due())
+            async with asyncio.TaskGroup() as both:
+                for line in self._lines.values():
+                    both.create_task(line.take_in())
+                    both.create_task(line.let_out())
+            cutting.cancel()
+
+    def end(self) -> None:
+        """Close both sides."""
+        for writer in self._writers:
+            writer.close()
+
+    def reset(self) -> None:
+        """Break both sides."""
+        for writer in self._writers:
+            reset(writer)
+
+    def _apply(self) -> None:
+        for stream, line in self._lines.items():
+            line.toxics = tuple(b.toxic for b, _ in self._befalling.values() if b.stream is stream)
+        self._changed.set()
+
+    async def _cut_when_due(self) -> None:
+        """Raises LinkCut when a toxic ends the connection."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            ends = [
+                (since_s + after_s, befalling.toxic.resets)
+                for befalling, since_s in self._befalling.values()
+                if (after_s := befalling.toxic.ends_after_s) is not None
+            ]
+            due_s, resets = min(ends, default=(None, False))
+            if due_s is not None and due_s <= loop.time():
+                raise LinkCut(resets)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due_s):
+                    await self._changed.wait()
+
+
+class Link:
+    """One listening port: all connections through it, and what befalls them. Made by `LinkProxy.listen`."""
+
+    def __init__(self, upstream: tuple[str, int], draw: random.Random) -> None:
+        self.port = 0
+        self._upstream = upstream
+        self._draw = draw
+        self._toxics: dict[str, _Befalling] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    def add(self, name: str, toxic: Toxic, stream: Stream = Stream.UPSTREAM, toxicity: float = 1.0) -> None:
+        """Let `toxic` befall one direction, now and of connections to come; `toxicity` is the share of them."""
+        self.remove(name)
+        self._toxics[name] = befalling = _Befalling(toxic, stream, toxicity)
+        for connection in self._connections:
+            connection.add(name, befalling)
+
+    def remove(self, name: str) -> None:
+        """Take it away; what it held back goes on."""
+        if self._toxics.pop(name, None) is not None:
+            for connection in self._connections:
+                connection.remove(name)
+
+    @property
+    def held_bytes(self) -> int:
+        """What all connections hold back at this moment."""
+        return sum(connection.held_bytes for connection in self._connections)
+
+    async def listen(self, port: int) -> None:
+        """Raises OSError when the port is in use."""
+        self._server = await asyncio.start_server(self._own, "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Listen no more, and break what is still connected."""
-        for server in self._servers:
-            server.close()
-        for task in self._connections:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _own(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toxics: Sequence[Toxic]) -> None:
+    async def _own(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a connection is served by a task")
-        self._connections.add(task)
+        self._tasks.add(task)
         try:
-            await self._serve(reader, writer, toxics)
+            await self._serve(reader, writer)
         except asyncio.CancelledError:
             # asyncio's streams would log it; whoever cancelled this task waits for it in `close`.
             pass
         finally:
-            self._connections.discard(task)
+            self._tasks.discard(task)
 
-    async def _serve(
-        self, node_reader: asyncio.StreamReader, node_writer: asyncio.StreamWriter, toxics: Sequence[Toxic]
-    ) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            broker_reader, broker_writer = await asyncio.open_connection(*self._upstream)
+            broker = await asyncio.open_connection(*self._upstream)
         except OSError as error:
             event(log, logging.WARNING, "no_upstream", upstream="{}:{}".format(*self._upstream), error=error)
-            reset(node_writer)
+            reset(writer)
             return
-        # asyncio sets TCP_NODELAY on both sockets.
+        connection = _Connection((reader, writer), broker, random.Random(self._draw.random()))
+        for name, befalling in self._toxics.items():
+            connection.add(name, befalling)
+        self._connections.add(connection)
         try:
-            async with asyncio.TaskGroup() as group:
-                line = DelayLine(node_reader, broker_writer, toxics)
-                group.create_task(line.take_in())
-                group.create_task(line.let_out())
-                group.create_task(pass_on(broker_reader, node_writer))
+            await connection.run()
+        except* LinkCut as cut:
+            if _first(cut).resets:
+                connection.reset()
         except* OSError as broken:
-            event(log, logging.INFO, "connection_broken", error=broken.exceptions[0])
-            reset(node_writer)
-            reset(broker_writer)
+            event(log, logging.INFO, "connection_broken", error=_first(broken))
+            connection.reset()
         finally:
-            for writer in (node_writer, broker_writer):
-                writer.close()
+            self._connections.discard(connection)
+            connection.end()
+
+
+def _first(group: BaseExceptionGroup[E]) -> E:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+class LinkProxy:
+    """Listens for nodes and connects each to `upstream`. `close` ends all connections; `seed` is that of all lots."""
+
+    def __init__(self, upstream_host: str, upstream_port: int, seed: int | None = None) -> None:
+        self._upstream = (upstream_host, upstream_port)
+        self._draw = random.Random(seed)
+        self._links: list[Link] = []
+
+    async def listen(self, port: int, toxics: Sequence[Toxic] = ()) -> Link:
+        """Open one node's link on loopback, with `toxics` on what the node sends; port 0 draws a free one.
+
+        Raises OSError when the port is in use.
+        """
+        link = Link(self._upstream, random.Random(self._draw.random()))
+        for number, toxic in enumerate(toxics):
+            link.add(f"at-start-{number}", toxic)
+        await link.listen(port)
+        self._links.append(link)
+        return link
+
+    async def close(self) -> None:
+        """Listen no more, and break what is still connected."""
+        for link in self._links:
+            await link.close()
 
 
 async def serve(upstream: tuple[str, int], delays_ms: Sequence[tuple[int, float]]) -> None:
@@ -189,7 +244,7 @@ async def serve(upstream: tuple[str, int], delays_ms: Sequence[tuple[int, float]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        listening = [(await proxy.listen(port, [Latency(ms / 1000)]), ms) for port, ms in delays_ms]
+        listening = [((await proxy.listen(port, [Latency(ms)])).port, ms) for port, ms in delays_ms]
         links = " ".join(f"{port}={ms:g}" for port, ms in listening)
         print(f"link_proxy ready {links}", flush=True)
         await stopping.wait()

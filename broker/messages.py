@@ -19,6 +19,13 @@ Model = Annotated[str, Meta(pattern=MODEL_PATTERN)]
 LONGEST_TEXT = 300
 LONGEST_MS = 86_400_000  # a day
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+
+
+def cut(text: str) -> str:
+    """`text` as a field of type Text can carry it: not too long, and UTF-8, which the name of a file need not be."""
+    return text[:LONGEST_TEXT].encode(errors="replace").decode()
+
+
 Milliseconds = Annotated[float, Meta(ge=0, le=LONGEST_MS)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -205,6 +212,20 @@ class Explain(Struct, frozen=True, kw_only=True):
     refused: Text | None = None
 
 
+class Ping(Struct, frozen=True, kw_only=True):
+    """Is this node there, and how far away is it?"""
+
+    ping_id: Request_
+
+
+class Pong(Struct, frozen=True, kw_only=True):
+    """This node is there. `handling_ms` is what it needed to answer, on its own monotonic clock."""
+
+    ping_id: Request_
+    session: Count
+    handling_ms: Milliseconds
+
+
 Message = (
     Birth
     | State
@@ -220,4 +241,6 @@ Message = (
     | GoalSet
     | ExplainAsk
     | Explain
+    | Ping
+    | Pong
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
+from msgspec import Struct
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -20,7 +20,8 @@ CORRELATION_OVERHEAD_BYTES = 3
 USER_PROPERTY_OVERHEAD_BYTES = 5
 # What a later session does not repeat: it has a birth and state of its own, and a device whose link broke has run its
 # request by itself; whoever got it late would work, or hold a round, for nobody.
-OF_ONE_SESSION = (Channel.BIRTH, Channel.STATE, Channel.REQUEST, Channel.INFER)
+# A ping or pong that waited for a broker would tell of the broker's absence, not of the way.
+OF_ONE_SESSION = (Channel.BIRTH, Channel.STATE, Channel.REQUEST, Channel.INFER, Channel.PING, Channel.PONG)
 
 
 class _PackedOnce(Properties):
@@ -49,8 +50,7 @@ def _properties(
 _expiry_only = lru_cache(maxsize=64)(_properties)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """One publish. `expires_s` is on the sender's monotonic clock; None for never."""
 
     channel: Channel

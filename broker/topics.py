@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from broker.errors import InvalidName, Refused
 from broker.vocabulary import NodeId, SiteId, node_id, site_id
 
 ROOT = "tierwise/v1"
+BROKER_FIGURES = "$SYS/#"  # Mosquitto's own
+CONTROL = "$CONTROL/dynamic-security/v1"  # of Mosquitto's accounts; answers on:
+CONTROL_RESPONSE = f"{CONTROL}/response"
 
 
 class Channel(StrEnum):
@@ -33,6 +37,11 @@ class Channel(StrEnum):
     GOAL_SET = "goal/set"
     EXPLAIN_ASK = "explain/ask"
     EXPLAIN = "explain"
+    PING = "ping"
+    PONG = "pong"
+
+
+REMEMBERED = 16_384  # topics: four thousand devices say four things
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ def topic_for(address: Address) -> str:
     return f"{ROOT}/{address.site}/{address.node}/{address.channel}{tail}"
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse(topic: str) -> Address:
     """The address of `topic`; the exact inverse of `topic_for`. Raises Refused (`unknown_topic`)."""
     parts = topic.split("/")
@@ -76,6 +86,21 @@ def filter_for(site: SiteId, channel: Channel, node: NodeId | None = None) -> st
     return f"{ROOT}/{site}/{node or '+'}/{channel}{tail}"
 
 
+def filter_for_uploads_of(site: SiteId, device: NodeId) -> str:
+    """The images that one device sends up, to whichever node."""
+    return f"{ROOT}/{site}/+/{Channel.INFER}/{device}"
+
+
 def filter_for_everything(site: SiteId) -> str:
     """A subscription to all that passes at one site; for people who watch."""
     return f"{ROOT}/{site}/#"
+
+
+def filter_below(site: SiteId, below: str) -> str:
+    """A subscription to what `below` says of one site: levels and wildcards, as MQTT has them."""
+    return f"{ROOT}/{site}/{below}"
+
+
+def site_part(site: SiteId) -> str:
+    """What every topic of one site begins with."""
+    return f"{ROOT}/{site}/"

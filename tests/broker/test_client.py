@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 import pytest
@@ -60,6 +61,23 @@ def test_an_image_travels_with_its_properties(mosquitto_endpoint, linked, soon, 
     assert b"\xff\xd8" + bytes(200_000) == received.body
     assert (b"request-1", {"model": "d0", "deadline_ms": "900"}) == (received.correlation, received.properties)
     assert DEVICE == received.address.device
+
+
+def test_images_that_follow_each_other_arrive_whole_and_in_order(mosquitto_endpoint, linked, soon, collect):
+    """Whatever parts of them are read together: large after small, and several at once."""
+    sent = [os.urandom(size) for size in (1, 150_000, 15_000, 262_000 - 100, 3, 70_000, 150_000)]
+
+    async def scenario() -> list[object]:
+        images: asyncio.Queue[Inbound] = asyncio.Queue()
+        async with (
+            linked(mosquitto_endpoint, "edge-1", collect(Channel.INFER, images)),
+            linked(mosquitto_endpoint, "device-1") as device,
+        ):
+            for image in sent:
+                device.publish(Address(device.site, node_id("edge-1"), Channel.INFER, DEVICE), image)
+            return [(await soon(images.get())).body for _ in sent]
+
+    assert sent == asyncio.run(scenario())
 
 
 def test_two_hundred_publishes_in_one_turn_all_arrive_in_order(mosquitto_endpoint, linked, soon, collect):

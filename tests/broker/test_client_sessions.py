@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 from dataclasses import replace
 
+import pytest
+
 from broker import client as module
-from broker.client import Inbound, MqttClient
+from broker.client import Endpoint, Inbound, MqttClient
+from broker.errors import TooManyWaiting
 from broker.messages import Birth, Goal, Heartbeat, State
 from broker.topics import Address, Channel, filter_for_everything
 from broker.vocabulary import NodeState, Tier, node_id
@@ -201,3 +205,88 @@ def test_a_client_whose_id_is_taken_over_comes_back(mosquitto_endpoint, linked, 
             return first.session - before
 
     assert asyncio.run(scenario()) > 0
+
+
+def test_a_frozen_broker_is_noticed_long_before_the_keep_alive_and_found_again(own_mosquitto, linked, soon):
+    """A broker that neither answers nor closes is told by its silence; the client is back when it goes on."""
+
+    async def scenario() -> tuple[int, int]:
+        endpoint = replace(own_mosquitto.endpoint, keepalive_s=60)
+        lost = asyncio.Event()
+        async with linked(endpoint, "device-1") as client:
+            client.on_disconnect.append(lost.set)
+            first = client.session
+            os.kill(own_mosquitto.pid, signal.SIGSTOP)
+            try:
+                await soon(lost.wait())
+            finally:
+                os.kill(own_mosquitto.pid, signal.SIGCONT)
+            await client.wait_connected(WAIT_S)
+            return first, client.session
+
+    first, second = asyncio.run(scenario())
+
+    assert first < second
+
+
+def test_a_client_subscribes_before_what_its_hooks_publish(site, soon, quick):
+    """Or an answer could come, and be lost, before the broker knows who wants to hear it."""
+
+    async def scenario() -> bytes:
+        after_connack = asyncio.Queue()
+
+        async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10_000)
+            writer.write(b"\x20\x03\x00\x00\x00")
+            after_connack.put_nowait(await reader.read(10_000))
+            writer.close()
+
+        server = await asyncio.start_server(broker, "127.0.0.1", 0)
+        endpoint = quick(Endpoint(port=server.sockets[0].getsockname()[1]))
+        client = MqttClient(endpoint, site, DEVICE, "test")
+        client.subscribe(filter_for_everything(site), Channel.STATE, lambda _inbound: None)
+        client.on_connect.append(lambda: client.publish_state(NodeState.ONLINE))
+        async with server:
+            running = asyncio.create_task(client.run())
+            first = await soon(after_connack.get())
+            await soon(client.stop())
+            await soon(running)
+        return first[:1]
+
+    assert b"\x82" == asyncio.run(scenario())
+
+
+def test_a_client_whose_every_place_is_taken_stops_all_the_same(site, soon, quick, monkeypatch):
+    """Though `stopped` no longer fits, for the broker takes nothing: the end comes, without an error."""
+    monkeypatch.setattr("broker.publish_window.MOST_WAITING", 1)
+    monkeypatch.setattr("broker.paho_link.MOST_IN_FLIGHT", 1)
+    monkeypatch.setattr(module, "STOPPED_TIMEOUT_S", 0.05)
+
+    async def takes_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10_000)
+        writer.write(b"\x20\x03\x00\x00\x00")
+        with contextlib.suppress(OSError):
+            while await reader.read(10_000):
+                pass
+        writer.close()
+
+    async def scenario() -> bool:
+        server = await asyncio.start_server(takes_nothing, "127.0.0.1", 0)
+        endpoint = quick(Endpoint(port=server.sockets[0].getsockname()[1]))
+        client = MqttClient(endpoint, site, DEVICE, "test")
+        connected = asyncio.Queue()
+        client.on_connect += [
+            lambda: client.publish_state(NodeState.ONLINE),
+            lambda: connected.put_nowait(client.session),
+        ]
+        async with server:
+            running = asyncio.create_task(client.run())
+            await soon(connected.get())
+            client.publish(Address(site, DEVICE, Channel.GOAL), GOAL)
+            with pytest.raises(TooManyWaiting):
+                client.publish(Address(site, DEVICE, Channel.GOAL), GOAL)
+            await soon(client.stop())
+            await soon(running)
+        return client.connected
+
+    assert not asyncio.run(scenario())

@@ -13,10 +13,12 @@ from dataclasses import replace
 
 import pytest
 
+from broker import delay_line
 from broker import link_proxy as module
-from broker.link_proxy import Latency, LinkProxy
+from broker.link_proxy import LinkProxy
 from broker.messages import Request
 from broker.topics import Address, Channel
+from broker.toxics import Latency
 from broker.vocabulary import new_request_id, node_id
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -36,8 +38,8 @@ async def proxied(serve: Serve, delay_s: float) -> AsyncIterator[tuple[asyncio.S
 
     server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0)
     proxy = LinkProxy("127.0.0.1", server.sockets[0].getsockname()[1])
-    port = await proxy.listen(0, [Latency(delay_s)])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    link = await proxy.listen(0, [Latency(delay_s * 1000)])
+    reader, writer = await asyncio.open_connection("127.0.0.1", link.port)
     try:
         yield reader, writer
     finally:
@@ -95,7 +97,7 @@ def test_the_delay_does_not_limit_throughput():
 
 def test_what_is_in_flight_is_bounded_and_nothing_is_lost(monkeypatch):
     """Beyond the bound the sender is held up, and all arrives in the end."""
-    monkeypatch.setattr(module, "IN_FLIGHT_BYTES", 100_000)
+    monkeypatch.setattr(delay_line, "IN_FLIGHT_BYTES", 100_000)
 
     async def scenario() -> int:
         received = asyncio.get_running_loop().create_future()
@@ -167,7 +169,7 @@ def test_no_broker_behind_it_resets_the_node():
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             proxy = LinkProxy("127.0.0.1", closed.getsockname()[1])
-            port = await proxy.listen(0, [])
+            port = (await proxy.listen(0)).port
             for _ in range(2):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 with pytest.raises(ConnectionResetError):
@@ -183,7 +185,7 @@ def test_a_client_works_over_a_weak_link(mosquitto_endpoint, linked):
 
     async def scenario() -> float:
         proxy = LinkProxy(mosquitto_endpoint.host, mosquitto_endpoint.port)
-        weak = replace(mosquitto_endpoint, port=await proxy.listen(0, [Latency(0.02)]))
+        weak = replace(mosquitto_endpoint, port=(await proxy.listen(0, [Latency(20)])).port)
         taken = asyncio.Event()
         loop = asyncio.get_running_loop()
         async with linked(weak, "device-1") as client:

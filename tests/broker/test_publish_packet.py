@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 
-from broker.publish_packet import MalformedPacket, Publish, frame_length, read_publish
+from broker.publish_packet import MalformedPacket, Publish, frame_length, read_publish, write_publish
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3)
@@ -46,7 +46,8 @@ def packets(draw) -> tuple[bytes, Publish]:
     body += properties.pack() + payload
     flags = 0x30 | (0 if packet_id is None else 0x02) | retain
     packet = bytes([flags]) + VariableByteIntegers.encode(len(body)) + body
-    return packet, Publish(topic, payload, retain, packet_id, correlation, tuple(pairs))
+    expiry_s = getattr(properties, "MessageExpiryInterval", None)
+    return packet, Publish(topic, payload, retain, packet_id, correlation, tuple(pairs), expiry_s)
 
 
 @given(packets(), st.binary(max_size=10))
@@ -56,7 +57,7 @@ def test_a_packet_of_paho_reads_as_what_went_in(packed, following):
     header, rest = frame_length(packet + following, 0)
 
     assert len(packet) == header + rest
-    assert expected == read_publish(packet[0], packet[header:])
+    assert expected == read_publish(packet[0], packet[header:]) == read_publish(packet[0], packet, header)
 
 
 @given(packets())
@@ -117,3 +118,13 @@ def test_a_length_without_end_is_malformed():
     """MQTT has at most four bytes for it."""
     with pytest.raises(MalformedPacket, match="four bytes"):
         frame_length(b"\x30\xff\xff\xff\xff", 0)
+
+
+def test_properties_without_end_are_passed_over():
+    """A stranger's packet of thousands of empty pairs costs nothing, and its payload is whole."""
+    properties = b"\x26\x00\x00\x00\x00" * 3000
+    length = bytes([len(properties) & 0x7F | 0x80, len(properties) >> 7])
+    packet = write_publish(b"a", b"payload", length + properties, 1, retain=False)
+    header, _ = frame_length(packet, 0)
+
+    assert Publish(b"a", b"payload", False, 1) == read_publish(packet[0], packet, header)
