@@ -7,7 +7,7 @@ of Table 4: 0, 17, 50, 157, 10, 29, 67, 171) and N devices at a floor have a *bu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.errors import TierwiseError
 from broker.vocabulary import ModelName
@@ -27,16 +27,16 @@ class Accuracies:
     """What each model's accuracy is, and which model is cheaper to run.
 
     `tenths`: Top-5 in tenths of a point, in the manifest's order. `cost`: its place from cheapest (0) to dearest, by
-    MACs, then int8 before fp32.
+    MACs, then int8 before fp32. `best_tenths`: the accuracy of the most accurate.
     """
 
     tenths: Mapping[ModelName, int]
     cost: Mapping[ModelName, int]
 
-    @property
-    def best_tenths(self) -> int:
-        """The accuracy of the most accurate model."""
-        return max(self.tenths.values())
+    best_tenths: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "best_tenths", max(self.tenths.values(), default=0))
 
     def deficit(self, model: ModelName) -> int:
         """How many tenths `model` lacks to the best."""
@@ -62,10 +62,10 @@ class Accuracies:
 
 
 def accuracies_of(manifest: Manifest) -> Accuracies:
-    """The manifest's Top-5 accuracies and the order of its models by cost."""
-    models = manifest.models
+    """The manifest's Top-5 accuracies and the order of its models by cost; without those of unknown accuracy."""
+    models = {name: spec for name, spec in manifest.models.items() if spec.top5_tenths is not None}
     by_cost = sorted(models, key=lambda name: (models[name].mmacs, models[name].dtype != "int8", name))
     return Accuracies(
-        tenths={name: spec.top5_tenths for name, spec in models.items()},
+        tenths={name: spec.top5_tenths for name, spec in models.items() if spec.top5_tenths is not None},
         cost={name: place for place, name in enumerate(by_cost)},
     )

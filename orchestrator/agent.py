@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from broker.vocabulary import Action, ModelName, NodeId
+from configs.orchestrator import StateSection
 from orchestrator.checkpoint import Checkpoint
 from orchestrator.state import SystemState
 
@@ -72,13 +73,15 @@ class Choice:
     """A joint action: `actions[i]` is one of the observation's `actions[i]`.
 
     An agent that knows better than the joint fallback assignment may name a local `fallbacks[i]` for each device.
-    One that can say why has `why`: the explanation of the i-th device's part, computed when it is called.
+    One that can say why has `why`: the explanation of the i-th device's part, computed when it is called; and perhaps
+    `whys`: that of each device, faster than one by one.
     """
 
     actions: tuple[Action, ...]
     explored: bool = False
     fallbacks: tuple[ModelName, ...] | None = None
     why: Callable[[int], Explanation] | None = field(default=None, compare=False, repr=False)
+    whys: Callable[[], Sequence[Explanation]] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class Experience:
 
     `executed[i]` is what the device really did (its fallback, say), None where it did not tell. `reward` is equation 4
     in ms, with the deadline for each missing response time. `next_observation` is of the same devices and actions.
+    `asked[i]`: whether the i-th device made a request at all; left out, all did.
     """
 
     observation: Observation
@@ -95,6 +99,7 @@ class Experience:
     response_ms: tuple[float | None, ...]
     reward: float
     next_observation: Observation
+    asked: tuple[bool, ...] | None = None
 
 
 class Agent(Protocol):
@@ -141,6 +146,14 @@ class Transferable(Learner, Protocol):
 
     def knows(self, observation: Observation) -> bool:
         """Whether it has learned anything for these devices with these actions under this floor, in any state."""
+
+
+@runtime_checkable
+class Thresholded(Protocol):
+    """An agent that tells busy from available (Table 3)."""
+
+    def reconfigure(self, thresholds: StateSection) -> None:
+        """From now on, tell them apart so. What was learned is kept, under the states in which it was learned."""
 
 
 @runtime_checkable

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.durable_file import replace_durably
+from broker.durable_file import replace_durably
 from orchestrator.errors import CheckpointRefused
 
 ABOUT = "about"  # the member that holds the JSON
+LARGEST_BYTES = 1_000_000_000  # a Q-table of 10^6 joint actions in a hundred states is 400 MB
 
 # What zip, NumPy and JSON raise for a file that is torn, foreign or made to harm.
 UNREADABLE = (
@@ -29,7 +31,9 @@ UNREADABLE = (
     AttributeError,
     MemoryError,
     RuntimeError,  # an encrypted member; NotImplementedError for another compression
+    OverflowError,  # a shape or version beyond what a machine's integer holds
     struct.error,
+    tokenize.TokenError,  # NumPy's second try at a header
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -68,11 +72,24 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def read_checkpoint(path: Path) -> Checkpoint:
     """What `write_checkpoint` wrote. Raises CheckpointRefused when it is anything else."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with path.open("rb") as file:
+            _check_sizes(file)
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
         head = json.loads(arrays.pop(ABOUT).tobytes().decode())
         return Checkpoint(str(head["agent"]), int(head["version"]), dict(head["about"]), arrays)
     except UNREADABLE as error:
         raise CheckpointRefused(
             f"{path} is not a readable checkpoint ({error}); move it away to start without it"
         ) from error
+
+
+def _check_sizes(file: IO[bytes]) -> None:
+    """Raise ValueError for a file whose members are packed, or more than a checkpoint's: they could fill the memory."""
+    with zipfile.ZipFile(file) as members:
+        infos = members.infolist()
+    if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+        raise ValueError("its members are compressed; a checkpoint's never are")
+    if sum(info.file_size for info in infos) > LARGEST_BYTES:
+        raise ValueError(f"it says to hold more than {LARGEST_BYTES} bytes")
+    file.seek(0)

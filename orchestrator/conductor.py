@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 from broker.clock import Clock
 from broker.events import event
@@ -19,34 +20,39 @@ from broker.topics import Channel
 from broker.vocabulary import Action, ModelName, NodeId, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig, RoundsMode
 from orchestrator.accuracy import Accuracies
-from orchestrator.agent import Immediate
+from orchestrator.agent import Agent, Immediate
 from orchestrator.deciding import JointDecision, decide
-from orchestrator.explaining import why_of
+from orchestrator.decision_log import DecisionLog
 from orchestrator.finishing import Finisher, Surroundings
 from orchestrator.goal import GoalInForce, Memory, memory_of
 from orchestrator.immediate import Assignments, decide_one
+from orchestrator.large_site import LargeSite
 from orchestrator.latency import Latencies
 from orchestrator.log_rows import DecisionRow, ExplanationRow
 from orchestrator.nodes import Registry
 from orchestrator.observe import Observer
+from orchestrator.overload import Answer, Overload
 from orchestrator.pace import Pace
 from orchestrator.policies import Policies
-from orchestrator.rounds import RoundBook, RoundEntry
+from orchestrator.rounds import Asked, RoundBook, RoundEntry
 from orchestrator.settling import Decided
 
 log = logging.getLogger(__name__)
 
 LOOK_AROUND_S = 0.25  # nodes fall silent without a message; so often we look
-EXPLAINED_AT_ONCE = 32  # an explanation may take 0.2 ms; messages wait no longer than for so many
+CHECKPOINT_PAUSE_S = 1.0  # where each request is a round
+NUMBERS_AHEAD = 20_000  # more than are decided in that time: no number is announced twice, whatever is killed
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The ways out: publish (False when it could not leave), log a decision or why, and whether there is a link."""
+    """The ways out: publish (False when it could not leave), log a decision or why, whether there is a link, and
+    how long messages wait, in seconds."""
 
     publish: Callable[[NodeId, Channel, Message], bool]
     log_decision: Callable[[DecisionRow | ExplanationRow], object]
     connected: Callable[[], bool]
+    late_s: Callable[[float], float] = lambda _now_s: 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +96,48 @@ class Conductor:
             self._announce,
         )
         files = config.files
-        self.finisher = Finisher(files.directory, files.checkpoint_every_rounds, site.policies, site.accuracies, around)
+        saving = (files.directory, files.checkpoint_every_rounds)
+        pause_s = CHECKPOINT_PAUSE_S if at_once else 0.0
+        self.finisher = Finisher(*saving, site.policies, site.accuracies, around, pause_s)
+        self._large = LargeSite(site.registry, self._observer, site.accuracies, self.finisher.save)
         self._decided: dict[int, Decided] = {}
         self._latencies = Latencies()
         self._without_agent = 0
+        self._overload = Overload(doors.late_s)
+        self._log = DecisionLog(doors.log_decision, self._forget_why)
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+        self._wakes = False
+        self._asked_agent: Agent | None = None
+        self._decides_one = False
 
     def ask(self, device: NodeId, request_id: RequestId, received_s: float) -> None:
         """Take a request. Raises Refused (`duplicate`, `too_many_requests`)."""
-        if not self._stopping:
-            self._book.ask(device, request_id, received_s)
-            self._wake(received_s)
+        if self._stopping:
+            return
+        how = Answer.DECIDED if self._assignments is None else self._overload.answer(received_s)
+        if how is not Answer.DECIDED:
+            self._book.answer(device, request_id)
+            if how is Answer.CHEAP:
+                self._answer_cheaply(device, request_id, received_s)
+            return
+        self._book.ask(device, request_id, received_s)
+        self._look(received_s)
 
     def report(self, device: NodeId, report: Report, received_s: float) -> None:
         """Take a report into its round, if a round still waits for it."""
         if self._book.report(device, report):
-            self._wake(received_s)
+            self._look(received_s)
+
+    def reconfigure(self, config: OrchestratorConfig) -> None:
+        """Take the live values of `config`, but for the goal, which is set beside it."""
+        self._config = config
+        self._book.reconfigure(config.rounds.window_ms / 1000, config.rounds.deadline_ms / 1000)
+        self._pace.reconfigure(config.rounds)
+        self.finisher.reconfigure(config.files.checkpoint_every_rounds)
+        if self._timer is not None:
+            self._wake(self._clock.monotonic())
 
     def start(self) -> None:
         """From now on look at the clock too."""
@@ -122,17 +153,58 @@ class Conductor:
         for entry in self._book.close_all(now_s):
             self._decide(entry, now_s)
 
+    def close(self) -> None:
+        """End what still learns; after that the agents are the finisher's to save. Blocks."""
+        self._large.close()
+
     def figures(self) -> dict[str, object]:
         """How long decisions took, over the last thousand rounds, and how many were made without the agent."""
         return {
             "decide_median_ms": self._latencies.percentile(50),
             "decide_p99_ms": self._latencies.percentile(99),
             "without_agent": self._without_agent,
+            "answered_cheaply": self._overload.cheap,
+            "not_answered": self._overload.unanswered,
         }
 
     def _memory(self) -> Memory:
-        # One more than the next: that number may have been announced already.
-        return memory_of(self.goal, self._config.goal, self._book.next_number + 1)
+        # One more than the next: that number may have been announced already; at once, those of the next pause, too.
+        ahead = 1 if self._assignments is None or self._stopping else NUMBERS_AHEAD
+        return memory_of(self.goal, self._config.goal, self._book.next_number + ahead)
+
+    def _look(self, since_s: float) -> None:
+        """Do what a message has made due. At once: decide; the rest is done together for all that came together."""
+        if self._assignments is None:
+            self._wake(since_s)
+            return
+        now_s = self._clock.monotonic()
+        for entry in self._book.close_all(now_s):
+            self._decide(entry, since_s)
+        self._wake_soon()
+
+    def _answer_cheaply(self, device: NodeId, request_id: RequestId, received_s: float) -> None:
+        """Refusal over delay: at once a safe local model, which asks no agent, teaches nobody and is no round."""
+        now_s = self._clock.monotonic()
+        joint = self._large.cheaply(device, self.goal.floor_tenths, now_s)
+        if joint is None:
+            return
+        entry = RoundEntry(self._book.collecting_number, received_s, {device: Asked(device, request_id)})
+        for row in self._decisions(entry, joint, now_s):
+            if self._doors.publish(row.node, Channel.DECISION, row.decision):
+                self._note_told(row)
+                self._log.put(row)
+
+    def _note_told(self, row: DecisionRow) -> None:
+        if self._assignments is not None:
+            action = Action(row.decision.tier, ModelName(row.decision.model))
+            fallback = ModelName(row.decision.fallback_model)
+            self._assignments.tell(row.node, action, fallback)
+            self._large.tell(row.node, action, fallback)
+
+    def _wake_soon(self) -> None:
+        if not self._wakes:
+            self._wakes = True
+            self._loop.call_soon(self._wake_by_time)
 
     def _wake(self, since_s: float) -> None:
         """Do all that is due. `since_s`: when what made it due arrived."""
@@ -146,10 +218,17 @@ class Conductor:
         self._open(now_s)
         next_s = min(self._book.next_event_s() or float("inf"), now_s + LOOK_AROUND_S)
         if self._timer is not None:
+            if self._timer_s <= next_s:
+                return  # it wakes us soon enough, and then looks again: a timer for each message costs more than that
             self._timer.cancel()
-        self._timer = self._loop.call_later(max(0.0, next_s - now_s), self._wake_by_time)
+        self._timer, self._timer_s = self._loop.call_later(max(0.0, next_s - now_s), self._wake_at), next_s
+
+    def _wake_at(self) -> None:
+        self._timer = None
+        self._wake_by_time()
 
     def _wake_by_time(self) -> None:
+        self._wakes = False
         self._wake(self._clock.monotonic())
 
     def _decide(self, entry: RoundEntry, since_s: float) -> None:
@@ -162,10 +241,8 @@ class Conductor:
         decisions = self._decisions(entry, joint, now_s)
         sent = [row for row in decisions if self._doors.publish(row.node, Channel.DECISION, row.decision)]
         self._latencies.add((self._clock.monotonic() - since_s) * 1000)
-        if self._assignments is not None:
-            for row in sent:
-                action = Action(row.decision.tier, ModelName(row.decision.model))
-                self._assignments.tell(row.node, action, ModelName(row.decision.fallback_model))
+        for row in sent:
+            self._note_told(row)
         self._decided[entry.number] = Decided(
             joint,
             goal.policy_version,
@@ -173,30 +250,34 @@ class Conductor:
             self._config.reward.maximum_response_ms,
         )
         # After the client's own write at the end of this turn: why, and the disk, come last.
-        self._loop.call_soon(self._log_decisions, joint, sent)
+        self._log.note(joint, sent)
 
     def _joint(self, entry: RoundEntry, now_s: float) -> JointDecision | None:
         """The decision for all that asked; None where none of them can do anything."""
         goal = self.goal
         agent = self._policies.agent(goal.policy)
-        if self._assignments is None or not isinstance(agent, Immediate):
+        if agent is not self._asked_agent:  # whether it has all methods of a protocol takes long to tell
+            self._asked_agent, self._decides_one = agent, isinstance(agent, Immediate)
+        if self._assignments is None or not self._decides_one:
             observation = self._observer.observe(entry.asked, goal.floor_tenths, now_s)
             return decide(agent, observation, self._accuracies) if observation.devices else None
         (device,) = entry.asked
+        laps = self._large.laps_of(agent, now_s)
+        if laps is not None:
+            return self._large.decide(laps, agent, device, goal.floor_tenths, now_s)
         everybody = self._registry.online_devices(now_s)
         observation = self._observer.observe({*everybody, device}, goal.floor_tenths, now_s)
         if device not in observation.devices:
             return None
         place = observation.devices.index(device)
-        return decide_one(agent, observation, place, self._assignments, self._accuracies)
+        return decide_one(cast(Immediate, agent), observation, place, self._assignments, self._accuracies)
 
     def _decisions(self, entry: RoundEntry, joint: JointDecision, now_s: float) -> list[DecisionRow]:
-        serving = {tier: self._registry.serving(tier, now_s) for tier in (Tier.EDGE, Tier.CLOUD)}
         rows = []
         seen = joint.observation
         for place in joint.places:
             device, action = seen.devices[place], joint.choice.actions[place]
-            server = serving.get(action.tier)
+            server = None if action.tier is Tier.END else self._registry.serving(action.tier, now_s)
             decision = Decision(
                 request_id=entry.asked[device].request_id,
                 round=entry.number,
@@ -212,24 +293,11 @@ class Conductor:
             rows.append(DecisionRow(device, seen.floor_tenths, decision))
         return rows
 
-    def _log_decisions(self, joint: JointDecision, rows: list[DecisionRow]) -> None:
-        for row in rows:
-            self._doors.log_decision(row)
-        if joint.choice.why is not None:
-            places = {joint.observation.devices[place]: place for place in joint.places}
-            self._explain(joint, [(places[row.node], row) for row in rows])
-
-    def _explain(self, joint: JointDecision, rows: list[tuple[int, DecisionRow]]) -> None:
-        for place, row in rows[:EXPLAINED_AT_ONCE]:
-            why = why_of(joint, place)
-            if why is not None:
-                self._doors.log_decision(ExplanationRow(row.node, RequestId(row.decision.request_id), why))
-        if rest := rows[EXPLAINED_AT_ONCE:]:
-            self._loop.call_soon(self._explain, joint, rest)
-        elif rows and (decided := self._decided.get(rows[0][1].decision.round)) is not None:
-            # What it would take to say why again need not wait for the reports: it is large, for large sites.
-            forgotten = replace(decided.joint, choice=replace(decided.joint.choice, why=None))
-            self._decided[rows[0][1].decision.round] = replace(decided, joint=forgotten)
+    def _forget_why(self, number: int) -> None:
+        """What it would take to say why again need not wait for the reports: it is large, for large sites."""
+        if (decided := self._decided.get(number)) is not None:
+            forgotten = replace(decided.joint, choice=replace(decided.joint.choice, why=None, whys=None))
+            self._decided[number] = replace(decided, joint=forgotten)
 
     def _open(self, now_s: float) -> None:
         few = len(self._registry.online_devices(now_s)) < self._config.rounds.min_devices
@@ -251,4 +319,5 @@ class Conductor:
                 missing=summary.missing, mean_ms=summary.mean_response_ms, accuracy=summary.accuracy_percent,
                 floor_met=summary.floor_met, explored=summary.explored, **self.figures(),
             )  # fmt: skip
-        self._wake(now_s)
+        if not self.finisher.busy:  # of rounds that end together the last one is enough
+            self._wake(now_s)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from broker.errors import TierwiseError
 from broker.events import event
@@ -26,6 +26,8 @@ class JointDecision:
 
     `place`: where only that device was decided, on arrival of its request, around what the others were told last:
     `held`, with None for each that was told nothing. None where all were decided together.
+    `beside`: where that is one of a large site, of the observation that one alone: how many others hold something, and
+    the sum of its accuracies in tenths; `teach` takes what was executed and its ms, in place of the agent itself.
     """
 
     observation: Observation
@@ -35,6 +37,8 @@ class JointDecision:
     agent: Agent | None
     place: int | None = None
     held: tuple[Action | None, ...] = ()
+    beside: tuple[int, int] | None = None
+    teach: Callable[[Action | None, float | None], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def places(self) -> Sequence[int]:
@@ -47,7 +51,7 @@ def decide(agent: Agent, observation: Observation, accuracies: Accuracies) -> Jo
     try:
         choice = agent.act(observation)
         check_shape(choice, observation)
-        _check_actions(choice, observation)
+        check_actions(choice, observation)
     except TierwiseError as error:
         event(log, logging.ERROR, "agent_cannot_decide", policy=agent.name, error=error)
         return _without_agent(observation, accuracies)
@@ -59,6 +63,7 @@ def decide(agent: Agent, observation: Observation, accuracies: Accuracies) -> Jo
 
 
 def _without_agent(observation: Observation, accuracies: Accuracies) -> JointDecision:
+    """Every device runs the cheapest local model such that all of them together keep the floor."""
     choice = _safe_choice(observation, accuracies)
     return JointDecision(observation, choice, fallbacks_of(choice, observation, accuracies), SAFE, None)
 
@@ -71,7 +76,8 @@ def check_shape(choice: Choice, observation: Observation) -> None:
         raise UnfitChoice(f"{len(choice.fallbacks)} fallback models for {len(observation.devices)} devices")
 
 
-def _check_actions(choice: Choice, observation: Observation) -> None:
+def check_actions(choice: Choice, observation: Observation) -> None:
+    """Raise UnfitChoice unless each device can do its action."""
     for device, action, able in zip(observation.devices, choice.actions, observation.actions, strict=True):
         if action not in able:
             raise UnfitChoice(f"{device} cannot do {action}")

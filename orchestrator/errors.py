@@ -16,6 +16,9 @@ TierwiseError
 ├── DirectoryInUse            another orchestrator keeps its files there
 ├── NothingLogged             a report over no rows
 ├── NotExplained              decisions of a policy that does not say why
+├── AlreadyShipping           another shipper of this response log runs
+├── InfluxUnavailable         an InfluxDB that takes or answers nothing right now; the rows wait
+├── PointsRefused             a write that InfluxDB will never take as it is
 ├── TooLittleLogged           a log that holds too little of something to fit a calibration
 └── OutputRefused             a file that exists already, or cannot be written
 """
@@ -83,6 +86,31 @@ class NothingLogged(TierwiseError):
 
 class NotExplained(TierwiseError):
     """Decisions of a policy that does not say why."""
+
+
+class AlreadyShipping(TierwiseError):
+    """Another shipper of this response log runs."""
+
+
+class InfluxUnavailable(TierwiseError):
+    """An InfluxDB that takes or answers nothing right now: nothing is wrong with the rows, so they wait.
+
+    `status` is that of HTTP, 0 when there was no answer; `retry_after_s` what the server asked for.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class PointsRefused(TierwiseError):
+    """A write that InfluxDB will never take as it is: at least one of its points is at fault."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"InfluxDB refuses points ({status}): {message}")
+        self.status = status
+        self.message = message
 
 
 class TooLittleLogged(TierwiseError):

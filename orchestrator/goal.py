@@ -6,17 +6,21 @@ Round numbers never repeat: the file holds a number that no announced round has 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from broker.durable_file import replace_durably
 from broker.errors import Refused, TierwiseError
+from broker.events import event
 from broker.messages import Goal, GoalSet
 from configs.orchestrator import GoalSection, Policy
 from orchestrator.accuracy import Accuracies, floor_tenths
-from orchestrator.durable_file import replace_durably
 from orchestrator.errors import CheckpointRefused
+
+log = logging.getLogger(__name__)
 
 FORM = 1
 
@@ -90,6 +94,13 @@ def goal_at_start(configured: GoalSection, memory: Memory | None) -> GoalInForce
     if (memory.configured_floor_tenths, memory.configured_policy) == (fresh.floor_tenths, fresh.policy):
         return GoalInForce(memory.floor_tenths, Policy(memory.policy), memory.policy_version)
     return replace(fresh, policy_version=memory.policy_version + 1)
+
+
+def warn_of(goal: GoalInForce, accuracies: Accuracies) -> None:
+    """Say that no model reaches the floor: all devices are then told the most accurate ones."""
+    if goal.floor_tenths > accuracies.best_tenths:
+        best = accuracies.best_tenths / 10
+        event(log, logging.WARNING, "floor_out_of_reach", floor=goal.floor_tenths / 10, most_accurate=best)
 
 
 def memory_of(goal: GoalInForce, configured: GoalSection, next_round: int) -> Memory:

@@ -16,7 +16,7 @@ from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Choice, Immediate, Observation
 from orchestrator.deciding import SAFE, JointDecision, check_shape, fallbacks_of
 from orchestrator.errors import UnfitChoice
-from orchestrator.observe import local_models
+from orchestrator.observe import cheapest_local
 from orchestrator.rounds import RoundEntry
 from orchestrator.settling import Decided, delivered, executed_of, summary_of
 
@@ -101,14 +101,7 @@ def _beside_fallbacks(
     left = accuracies.best_tenths + sum(others) - (len(others) + 1) * observation.floor_tenths
     if accuracies.deficit(joint) <= left:
         return joint
-    return _cheapest_local(observation.actions[place], left, accuracies) or joint
-
-
-def _cheapest_local(actions: tuple[Action, ...], allowed: int, accuracies: Accuracies) -> ModelName | None:
-    """The cheapest local model within so many tenths, else the most accurate; None where there is no local model."""
-    able = local_models(actions)
-    within = [model for model in able if accuracies.deficit(model) <= allowed]
-    return min(within, key=accuracies.cost.__getitem__, default=accuracies.most_accurate(able))
+    return cheapest_local(observation.actions[place], left, accuracies) or joint
 
 
 def _check_part(choice: Choice, observation: Observation, place: int, held: tuple[Action | None, ...]) -> None:
@@ -128,7 +121,7 @@ def _without_agent(
     budget = accuracies.budget(len(others) + 1, observation.floor_tenths)
     left = budget - sum(accuracies.deficit(action.model) for action in others)
     allowed = min(left, accuracies.budget(1, observation.floor_tenths))
-    cheapest = _cheapest_local(observation.actions[place], allowed, accuracies)
+    cheapest = cheapest_local(observation.actions[place], allowed, accuracies)
     own = observation.actions[place][0] if cheapest is None else Action(Tier.END, cheapest)
     actions = [able[0] if action is None else action for action, able in zip(held, observation.actions, strict=True)]
     actions[place] = own

@@ -9,62 +9,73 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from broker.client import Endpoint, Inbound, MqttClient
+from broker.client import Inbound, MqttClient
 from broker.clock import Clock, SystemClock
 from broker.errors import MessageTooLarge, NotConnected, Refused, TierwiseError
-from broker.events import event
+from broker.events import event, set_level
 from broker.messages import (
     Birth,
     ExplainAsk,
     GoalSet,
     Heartbeat,
     Message,
+    Ping,
     Report,
-    ReportAck,
     Request,
     State,
     Telemetry,
 )
+from broker.pings import PingAnswering
+from broker.rate_limit import RateLimit, RefusalLog
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, NodeState, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig
-from model_zoo.manifest import load_manifest
+from configs.watching import Watch
+from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of
+from orchestrator.acknowledging import Acknowledging
 from orchestrator.answering import answer
 from orchestrator.conductor import Conductor, Doors, SiteParts
 from orchestrator.directory import held
 from orchestrator.finishing import MEMORY_NAME
-from orchestrator.goal import goal_at_start, read_memory
+from orchestrator.goal import goal_at_start, read_memory, warn_of
+from orchestrator.hearing_again import HearingAgain
+from orchestrator.lag import PING_PERIOD_S, Lag
 from orchestrator.log_rows import Answered, Listener, QuestionRow, ReportRow, Stored, TelemetryRow
 from orchestrator.log_writer import LogWriter
 from orchestrator.nodes import Registry
+from orchestrator.offered import faults_of
 from orchestrator.policies import Policies
+from orchestrator.process import answer_soon
 from orchestrator.response_log import LOG_NAME, last_round
+from orchestrator.shipping.supervisor import ShippingProcess
 
 log = logging.getLogger(__name__)
 
+ROWS_PER_S_LATE = 300_000  # 9,000 rows that wait for the disk make answers cheap, 30,000 end them
 HEARTBEAT_S = 1.0
-MOST_IDS_PER_ACK = 1000  # the wire's bound
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 
 
-def serve(config: OrchestratorConfig) -> int:
+def serve(watch: Watch[OrchestratorConfig]) -> int:
     """Run the orchestrator until SIGTERM or SIGINT; 0 after a clean end. Raises TierwiseError."""
-    return asyncio.run(_serve(config))
+    return asyncio.run(_serve(watch))
 
 
-async def _serve(config: OrchestratorConfig) -> int:
+async def _serve(watch: Watch[OrchestratorConfig]) -> int:
+    config = watch.in_force
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with held(config.files.directory):
-        await Orchestrator(config, SystemClock()).run(stop)
+        orchestrator = Orchestrator(config, SystemClock())
+        async with watch.followed(orchestrator.reconfigure):
+            await orchestrator.run(stop)
     return 0
 
 
@@ -75,30 +86,38 @@ class Orchestrator:
         """Raises TierwiseError when a file that it depends on cannot be used."""
         directory = config.files.directory
         self._config = config
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._accuracies = accuracies_of(load_manifest())
+        self._manifest = site_manifest(config.files.manifest)
+        self._accuracies = accuracies_of(self._manifest)
         self._registry = Registry(config.liveness.heartbeat_timeout_s)
         self._policies = Policies(config, self._accuracies)
         memory = read_memory(directory / MEMORY_NAME)
         goal = goal_at_start(config.goal, memory)
+        warn_of(goal, self._accuracies)
         self._policies.agent(goal.policy)  # a checkpoint that is refused is refused before anybody asks
         listener = Listener(
-            stored=lambda ids: self._in_loop(self._acknowledge, ids),
+            stored=lambda ids: self._in_loop(self._acknowledging.stored, ids),
             foreign=lambda ids: self._in_loop(self._refuse_foreign, ids),
             answered=lambda answers: self._in_loop(self._explain, answers),
         )
+        self._acknowledging = Acknowledging(lambda node, ack: self._publish(node, Channel.REPORT_ACK, ack), clock)
         self._log = LogWriter(
             directory / LOG_NAME, config.site, self._accuracies.tenths, listener, clock, config.files.telemetry_rows
         )
         next_round = max(memory.next_round if memory else 1, last_round(self._log.connection) + 1)
-        broker = config.broker
-        endpoint = Endpoint(broker.host, broker.port, broker.keepalive_s)
-        self._client = MqttClient(endpoint, config.site, config.node, "orchestrator", clock=clock)
-        doors = Doors(self._publish, self._log.put, lambda: self._client.connected)
+        limit = RateLimit(config.limits.messages_per_s, config.limits.burst)
+        endpoint = config.broker.endpoint()
+        self._client = MqttClient(endpoint, config.site, config.node, "orchestrator", clock=clock, limit=limit)
+        self._lag = Lag()
+        doors = Doors(self._publish, self._log.put, lambda: self._client.connected, self._late_s)
         parts = SiteParts(self._registry, self._accuracies, self._policies)
         self._conductor = Conductor(config, parts, goal, next_round, doors, clock)
+        self._shipping = None if config.influxdb is None else ShippingProcess(config, config.influxdb, clock)
+        self._unpublished = RefusalLog()
         self._stopping = False
         self._subscribe()
+        PingAnswering(self._client, clock, self._lag.heard)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`, then end cleanly. A background task that dies ends it too, with its error."""
@@ -106,16 +125,20 @@ class Orchestrator:
         link = asyncio.create_task(self._client.run(), name="link")
         finisher = asyncio.create_task(self._conductor.finisher.run(), name="finisher")
         heartbeat = asyncio.create_task(self._beat(), name="heartbeat")
+        measuring = asyncio.create_task(self._measure(), name="lag")
         stopped = asyncio.create_task(stop.wait(), name="stop")
-        tasks: list[asyncio.Task[Any]] = [link, finisher, heartbeat, stopped]
+        tasks: list[asyncio.Task[Any]] = [link, finisher, heartbeat, measuring, stopped]
+        if self._shipping is not None:
+            tasks.append(asyncio.create_task(self._shipping.run(), name="shipping"))
         event(log, logging.INFO, "orchestrator_started", site=self._config.site, policy=self._conductor.goal.policy)
         self._conductor.start()
+        answer_soon()
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         died = [task for task in tasks if task.done() and task is not stopped]
         try:
             await self._end(finisher_lives=not finisher.done())
         finally:
-            for task in (finisher, heartbeat, stopped):
+            for task in tasks[1:]:  # the link has ended by itself
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in died:
@@ -125,10 +148,14 @@ class Orchestrator:
         self._stopping = True
         self._conductor.stop()
         await asyncio.sleep(0)  # the decisions leave, and their rows go to the log
+        await asyncio.to_thread(self._conductor.close)
         if finisher_lives:
             await self._conductor.finisher.close()
         await asyncio.to_thread(self._log.close)
+        if self._shipping is not None:
+            await self._shipping.stop()  # after the last row was stored
         await asyncio.sleep(0)  # the acknowledgements of the last rows
+        self._acknowledging.close()
         figures = self._conductor.figures()
         refused, dropped = dict(self._client.refused), dict(self._log.dropped)
         event(log, logging.INFO, "orchestrator_stopped", **figures, refused=refused, dropped=dropped)
@@ -138,9 +165,9 @@ class Orchestrator:
 
     def _subscribe(self) -> None:
         own = self._config.node
-        self._on(Channel.BIRTH, Birth, lambda node, birth, _s: self._registry.on_birth(node, birth))
+        self._on(Channel.BIRTH, Birth, self._on_birth)
         self._on(Channel.STATE, State, self._on_state)
-        self._on(Channel.HEARTBEAT, Heartbeat, self._registry.on_heartbeat)
+        self._on(Channel.HEARTBEAT, Heartbeat, HearingAgain(self._registry, self._hear_again).on_heartbeat)
         self._on(Channel.TELEMETRY, Telemetry, self._on_telemetry)
         self._on(Channel.REQUEST, Request, self._on_request)
         self._on(Channel.REPORT, Report, self._on_report)
@@ -165,9 +192,15 @@ class Orchestrator:
         self._client.subscribe(filter_for(self._config.site, channel, node), channel, take)
 
     def _on_connect(self) -> None:
+        self._lag.reset()
         if not self._stopping:
             self._client.publish_state(NodeState.ONLINE)
             self._publish(self._config.node, Channel.GOAL, self._conductor.goal.message())
+
+    def _on_birth(self, node: NodeId, birth: Birth, _received_s: float) -> None:
+        self._registry.on_birth(node, birth)
+        for fault in faults_of(birth.models, self._manifest):
+            event(log, logging.WARNING, fault.name, node=node, models=", ".join(fault.models), mend=fault.mend)
 
     def _on_state(self, node: NodeId, state: State, _received_s: float) -> None:
         if node != self._config.node:
@@ -193,6 +226,9 @@ class Orchestrator:
         self._conductor.report(node, report, received_s)
 
     def _on_goal_set(self, _node: NodeId, wanted: GoalSet, _received_s: float) -> None:
+        self._set_goal(wanted)
+
+    def _set_goal(self, wanted: GoalSet) -> None:
         goal = self._conductor.goal.changed(wanted, self._accuracies)
         try:
             self._policies.agent(goal.policy)
@@ -203,11 +239,30 @@ class Orchestrator:
         self._publish(self._config.node, Channel.GOAL, goal.message())
         self._conductor.finisher.remember()
 
+    def reconfigure(self, config: OrchestratorConfig) -> None:
+        """Take the live values of `config`; what else differs needs a new process. A changed goal wins over one set."""
+        set_level(config.log_level)
+        goal_changed = config.goal != self._config.goal
+        self._config = config
+        self._registry.reconfigure(config.liveness.heartbeat_timeout_s)
+        self._policies.reconfigure(config)
+        self._log.reconfigure(config.files.telemetry_rows)
+        self._conductor.reconfigure(config)
+        if goal_changed:
+            try:
+                self._set_goal(GoalSet(accuracy_floor_percent=config.goal.accuracy_floor, policy=config.goal.policy))
+            except Refused as refusal:
+                event(log, logging.ERROR, "goal_refused", reason=refusal.detail)
+
     def _on_explain_ask(self, node: NodeId, ask: ExplainAsk, _received_s: float) -> None:
         request_id = None if ask.request_id is None else RequestId(ask.request_id)
         # Through the writer's thread: it answers after the rows of all decisions that have left.
         if not self._log.put(QuestionRow(node, request_id)):
             event(log, logging.ERROR, "question_not_taken", node=node, reason="too many rows wait for the disk")
+
+    def _hear_again(self, node: NodeId) -> None:
+        for channel in (Channel.BIRTH, Channel.STATE):
+            self._client.hear_again(filter_for(self._config.site, channel, node))
 
     def _end_device(self, node: NodeId) -> None:
         known = self._registry.get(node)
@@ -220,14 +275,6 @@ class Orchestrator:
 
     def _in_loop(self, callback: Callable[[T], None], told: T) -> None:
         self._loop.call_soon_threadsafe(callback, told)
-
-    def _acknowledge(self, stored: Stored) -> None:
-        by_node: dict[NodeId, list[str]] = defaultdict(list)
-        for node, request_id in stored:
-            by_node[node].append(request_id)
-        for node, ids in by_node.items():
-            for start in range(0, len(ids), MOST_IDS_PER_ACK):
-                self._publish(node, Channel.REPORT_ACK, ReportAck(request_ids=ids[start : start + MOST_IDS_PER_ACK]))
 
     def _refuse_foreign(self, foreign: Stored) -> None:
         for node, request_id in foreign:
@@ -242,7 +289,9 @@ class Orchestrator:
         try:
             self._client.publish(Address(self._config.site, node, channel), body)
         except (NotConnected, MessageTooLarge) as error:
-            event(log, logging.WARNING, "not_published", channel=channel, to=node, error=error)
+            says, unsaid = self._unpublished.says(self._clock.monotonic())
+            if says:
+                event(log, logging.WARNING, "not_published", channel=channel, to=node, error=error, more_before=unsaid)
             return False
         return True
 
@@ -255,3 +304,14 @@ class Orchestrator:
                 self._publish(self._config.node, Channel.HEARTBEAT, body)
                 sequence += 1
             await asyncio.sleep(HEARTBEAT_S)
+
+    def _late_s(self, now_s: float) -> float:
+        """How long messages wait, for the loop or for the disk."""
+        return max(self._lag.seconds(now_s), self._log.waiting / ROWS_PER_S_LATE)
+
+    async def _measure(self) -> None:
+        while True:
+            if self._client.connected and not self._stopping:
+                ping = Ping(ping_id=self._lag.next_ping(self._clock.monotonic()))
+                self._publish(self._config.node, Channel.PING, ping)
+            await asyncio.sleep(PING_PERIOD_S)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from broker.messages import Decision, Report, Telemetry
 from broker.vocabulary import NodeId, RequestId, Tier
 from orchestrator.explained import LoggedDecision
 from orchestrator.explaining import Why
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
+class DecisionRow(Struct, frozen=True):
     """One decision as it was sent."""
 
     node: NodeId
@@ -20,8 +21,7 @@ class DecisionRow:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class ExplanationRow:
+class ExplanationRow(Struct, frozen=True):
     """Why one decision was made; its own row comes before."""
 
     node: NodeId
@@ -29,16 +29,14 @@ class ExplanationRow:
     why: Why
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
+class ReportRow(Struct, frozen=True):
     """One report as it came."""
 
     node: NodeId
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class TelemetryRow:
+class TelemetryRow(Struct, frozen=True):
     """One telemetry message; `tier` as the node's birth said."""
 
     node: NodeId
@@ -46,8 +44,7 @@ class TelemetryRow:
     telemetry: Telemetry
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionRow:
+class QuestionRow(Struct, frozen=True):
     """Nothing to store: asks for the decision of one request, or the last of its device, after all rows before it."""
 
     node: NodeId

@@ -12,25 +12,14 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from broker.clock import Clock
 from broker.events import event
-from broker.vocabulary import ModelName, NodeId, RequestId, SiteId
+from broker.vocabulary import ModelName, SiteId
 from orchestrator.errors import LogRefused
-from orchestrator.explained import WHY_COLUMNS, LoggedDecision, decision_of
-from orchestrator.log_rows import (
-    Answered,
-    DecisionRow,
-    ExplanationRow,
-    Listener,
-    QuestionRow,
-    ReportRow,
-    Row,
-    Stored,
-    TelemetryRow,
-)
+from orchestrator.log_rows import Listener, Row, TelemetryRow
+from orchestrator.log_store import LogStore
 from orchestrator.response_log import open_for_writing
 
 log = logging.getLogger(__name__)
@@ -40,27 +29,7 @@ TELEMETRY_WAITS_S = 1.0  # telemetry alone is committed once a second, not messa
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 CLOSE_RETRIES = 5
 MOST_PENDING = 100_000
-NO_POLICY = "none"
-UNKNOWN_POLICY = "unknown"
-
-# A row that can never be stored, whatever the disk does; it must not hold up the others.
-UNSTORABLE = (
-    sqlite3.IntegrityError,
-    sqlite3.DataError,
-    sqlite3.ProgrammingError,
-    sqlite3.InterfaceError,
-    UnicodeEncodeError,
-    OverflowError,
-)
-
-
-@dataclass(slots=True)
-class _Done:
-    """What one batch came to; told once it is committed."""
-
-    stored: Stored = field(default_factory=list)
-    foreign: Stored = field(default_factory=list)
-    answered: Answered = field(default_factory=list)
+COMMITS_APART_S = 0.02  # a commit costs as much as fifty rows
 
 
 class LogWriter:
@@ -78,19 +47,18 @@ class LogWriter:
         """Raises LogRefused."""
         self.dropped: Counter[str] = Counter()
         self.connection = open_for_writing(path)
-        self._site = site
-        self._accuracy_tenths = accuracy_tenths
+        self._log_store = LogStore(self.connection, site, accuracy_tenths, clock, self.dropped)
         self._listener = listener
         self._clock = clock
         self._telemetry_rows = telemetry_rows
-        self._last_ns = {
-            table: dict(self.connection.execute(f"SELECT node, max(time_ns) FROM {table} GROUP BY node"))
-            for table in ("response", "decision", "telemetry")
-        }
         self._queue: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._pause = threading.Event()
         self._thread = threading.Thread(target=self._run, name="response-log")
+
+    def reconfigure(self, telemetry_rows: int) -> None:
+        """Keep so many rows of telemetry, from the next one that is stored on."""
+        self._telemetry_rows = telemetry_rows
 
     def start(self) -> None:
         """Begin to store. From here on the connection is the thread's."""
@@ -100,6 +68,11 @@ class LogWriter:
         """Raise LogRefused if the thread has ended by itself: then nothing would be stored or acknowledged any more."""
         if not self._thread.is_alive():
             raise LogRefused("the thread that writes the response log has ended; the log above says why")
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for the disk."""
+        return self._queue.qsize()
 
     def put(self, row: Row) -> bool:
         """Hand over one row. False, counted, when too many wait: a report is sent again then, others are lost."""
@@ -142,6 +115,7 @@ class LogWriter:
                 batch, failures = [], 0
                 if closing:
                     return  # all that was put before `close` was in that batch
+                self._pause.wait(COMMITS_APART_S)
 
     def _collect(self, batch: list[Row]) -> None:
         """Wait for rows: until a report or decision is there and the queue empty, or telemetry has waited enough."""
@@ -169,127 +143,12 @@ class LogWriter:
             if row is not None:
                 batch.append(row)
 
-    # -- one transaction --------------------------------------------------------------------------------------
-
     def _store(self, batch: Sequence[Row]) -> None:
         """All rows in one commit; then tell. Raises sqlite3.Error when nothing was stored."""
-        done = _Done()
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            for row in batch:
-                self._take(row, done)
-            self.connection.execute("COMMIT")
-        except sqlite3.Error:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
+        done = self._log_store.store(batch, self._telemetry_rows)
         if done.stored:
             self._listener.stored(done.stored)
         if done.foreign:
             self._listener.foreign(done.foreign)
         if done.answered:
             self._listener.answered(done.answered)
-
-    def _take(self, row: Row, done: _Done) -> None:
-        try:
-            if isinstance(row, DecisionRow):
-                self._insert_decision(row)
-            elif isinstance(row, ExplanationRow):
-                self._add_explanation(row)
-            elif isinstance(row, TelemetryRow):
-                self._insert_telemetry(row)
-            elif isinstance(row, QuestionRow):
-                done.answered.append((row, self._answer(row)))
-            else:
-                taken = self._insert_report(row)
-                (done.stored if taken else done.foreign).append((row.node, RequestId(row.report.request_id)))
-        except UNSTORABLE as error:
-            self.dropped["unstorable"] += 1
-            event(log, logging.ERROR, "log_row_refused", row=type(row).__name__, node=row.node, error=error)
-
-    def _answer(self, row: QuestionRow) -> LoggedDecision | None:
-        try:
-            return decision_of(self.connection, row.node, row.request_id)
-        except ValueError as error:  # a tier or outcome that this version does not know
-            event(log, logging.ERROR, "logged_decision_not_understood", node=row.node, error=error)
-            return None
-
-    def _insert_report(self, row: ReportRow) -> bool:
-        """False: the request was decided for another device.
-
-        One that was decided for nobody is stored under the policy `unknown`: a process that was killed between sending
-        a decision and committing it must not cost a row.
-        """
-        report, stages = row.report, row.report.stages
-        decisions = self.connection.execute(
-            "SELECT node, round, policy, policy_version, explored, floor_tenths FROM decision WHERE request_id=?",
-            (report.request_id,),
-        ).fetchall()
-        own = next((decision[1:] for decision in decisions if decision[0] == row.node), None)
-        if decisions and own is None:
-            return False
-        round_, policy, version, explored, floor = own or (None, UNKNOWN_POLICY, None, 0, None)
-        if not report.decided:
-            policy, version, explored = NO_POLICY, None, 0
-        elif own is None:
-            event(log, logging.WARNING, "decision_not_known", node=row.node, request=report.request_id)
-        values = (
-            round_, policy, version, explored, floor, report.outcome, report.tier, report.model, report.serving_node,
-            self._accuracy_tenths.get(ModelName(report.model)), report.response_ms, stages.decide_ms, stages.encode_ms,
-            stages.uplink_ms, stages.queue_ms, stages.compute_ms, stages.downlink_ms, report.label, report.trained,
-            report.emulated, report.reason,
-        )  # fmt: skip
-        self._insert_row(
-            "response",
-            row.node,
-            "request_id, round, policy, policy_version, explored, floor_tenths, outcome, tier, model, serving_node, "
-            "accuracy_tenths, response_ms, decide_ms, encode_ms, uplink_ms, queue_ms, compute_ms, downlink_ms, label, "
-            "trained, emulated, reason",
-            (report.request_id, *values),
-        )
-        return True
-
-    def _insert_decision(self, row: DecisionRow) -> None:
-        sent = row.decision
-        columns = (
-            "request_id, round, policy, policy_version, explored, floor_tenths, tier, model, serving_node, "
-            "fallback_model, deadline_ms"
-        )
-        values = (
-            sent.request_id, sent.round, sent.policy, sent.policy_version, sent.explored, row.floor_tenths,
-            sent.tier, sent.model, sent.serving_node, sent.fallback_model, sent.deadline_ms,
-        )  # fmt: skip
-        self._insert_row("decision", row.node, columns, values)
-
-    def _add_explanation(self, row: ExplanationRow) -> None:
-        self.connection.execute(
-            f"UPDATE decision SET {', '.join(f'{column} = ?' for column in WHY_COLUMNS)} WHERE request_id=? AND node=?",
-            (*astuple(row.why), row.request_id, row.node),
-        )
-
-    def _insert_telemetry(self, row: TelemetryRow) -> None:
-        told = row.telemetry
-        row_id = self._insert_row(
-            "telemetry",
-            row.node,
-            "tier, seq, cpu_percent, memory_percent, link, rtt_ms, uplink_mbit_s, queue_length, overruns, refused, "
-            "emulated",
-            (
-                row.tier, told.seq, told.cpu_percent, told.memory_percent, told.link, told.rtt_ms, told.uplink_mbit_s,
-                told.queue_length, told.overruns, told.refused, told.emulated,
-            ),
-        )  # fmt: skip
-        if row_id % 100 == 0:
-            self.connection.execute("DELETE FROM telemetry WHERE id <= ?", (row_id - self._telemetry_rows,))
-
-    def _insert_row(self, table: str, node: NodeId, columns: str, values: tuple[object, ...]) -> int:
-        last_ns = self._last_ns[table]
-        time_ns = max(int(self._clock.wall() * 1e9), last_ns.get(node, 0) + 1)
-        marks = ", ".join("?" * (3 + len(values)))
-        conflict = "" if table == "telemetry" else "ON CONFLICT (node, request_id) DO NOTHING"
-        cursor = self.connection.execute(
-            f"INSERT INTO {table} (time_ns, site, node, {columns}) VALUES ({marks}) {conflict}",
-            (time_ns, self._site, node, *values),
-        )
-        last_ns[node] = time_ns
-        return cursor.lastrowid or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 from broker.errors import Refused
@@ -22,16 +23,23 @@ class Node:
     heartbeat_session: int | None = None
     heartbeat_s: float = 0.0
     telemetry: Telemetry | None = None
+    beats: bool = False  # its last heartbeat is recent
 
-    def online(self, now_s: float, timeout_s: float) -> bool:
+    @property
+    def online(self) -> bool:
         """Born, its state of that same session is online, and its heartbeat of that session is recent."""
         return (
-            self.birth is not None
+            self.beats
+            and self.birth is not None
             and self.state is not None
             and self.state.state is NodeState.ONLINE
             and self.birth.session == self.state.session == self.heartbeat_session
-            and now_s - self.heartbeat_s < timeout_s
         )
+
+    @property
+    def tier(self) -> Tier | None:
+        """Where it is; None before its birth."""
+        return self.birth.tier if self.birth is not None else None
 
 
 class Registry:
@@ -40,9 +48,20 @@ class Registry:
     def __init__(self, heartbeat_timeout_s: float) -> None:
         self._timeout_s = heartbeat_timeout_s
         self._nodes: dict[NodeId, Node] = {}
-        self._online_devices: frozenset[NodeId] = frozenset()
+        # Kept message by message: a thousand devices are counted neither per request nor when many come and go.
+        self._online: dict[NodeId, Tier | None] = {}
+        self._online_devices: frozenset[NodeId] | None = frozenset()
         self._serving: dict[Tier, Node | None] = {}
-        self._valid_until_s = float("-inf")
+        self._silent_s = float("-inf")  # before that nobody is silent for too long
+        self._beats: list[tuple[float, NodeId]] = []  # a heap, of the heartbeats that may be the last of their nodes
+
+    def reconfigure(self, heartbeat_timeout_s: float) -> None:
+        """Count as gone what is silent for so long."""
+        self._timeout_s, self._silent_s = heartbeat_timeout_s, float("-inf")
+        self._beats = sorted((known.heartbeat_s, known.node) for known in self._nodes.values())
+        for known in self._nodes.values():
+            known.beats = known.heartbeat_session is not None
+            self._judge(known)
 
     def get(self, node: NodeId) -> Node | None:
         """What is known of `node`."""
@@ -57,7 +76,7 @@ class Registry:
         known.birth = birth
         if known.early_state is not None and known.early_state.session == birth.session:
             known.state = known.early_state
-        self._changed()
+        self._judge(known)
 
     def on_state(self, node: NodeId, state: State) -> None:
         """Counts under the session of the latest birth; a late will of an old session changes nothing.
@@ -70,15 +89,14 @@ class Registry:
             known.early_state = state
             raise Refused("other_session", f"state of session {state.session}, born in {known.birth.session}")
         known.state = state
-        self._changed()
+        self._judge(known)
 
     def on_heartbeat(self, node: NodeId, heartbeat: Heartbeat, received_s: float) -> None:
         """Raises Refused (`too_many_nodes`)."""
         known = self._entry(node)
-        was_online = known.online(received_s, self._timeout_s)
-        known.heartbeat_session, known.heartbeat_s = heartbeat.session, received_s
-        if not was_online or not known.online(received_s, self._timeout_s):
-            self._changed()
+        known.heartbeat_session, known.heartbeat_s, known.beats = heartbeat.session, received_s, True
+        heapq.heappush(self._beats, (received_s, node))
+        self._judge(known)
 
     def on_telemetry(self, node: NodeId, telemetry: Telemetry) -> None:
         """Raises Refused (`too_many_nodes`)."""
@@ -86,12 +104,14 @@ class Registry:
 
     def online_devices(self, now_s: float) -> frozenset[NodeId]:
         """The end devices that are online."""
-        self._refresh(now_s)
+        self._end_silent(now_s)
+        if self._online_devices is None:
+            self._online_devices = frozenset(node for node, tier in self._online.items() if tier is Tier.END)
         return self._online_devices
 
     def serving(self, tier: Tier, now_s: float) -> Node | None:
         """The node that serves `tier` (edge or cloud): the online one whose id comes first."""
-        self._refresh(now_s)
+        self._end_silent(now_s)
         return self._serving.get(tier)
 
     def _entry(self, node: NodeId) -> Node:
@@ -102,22 +122,32 @@ class Registry:
             known = self._nodes[node] = Node(node)
         return known
 
-    def _changed(self) -> None:
-        self._valid_until_s = float("-inf")
+    def _end_silent(self, now_s: float) -> None:
+        if now_s < self._silent_s:
+            return  # asked several times a request
+        beats = self._beats
+        while beats and now_s - beats[0][0] >= self._timeout_s:
+            beat_s, node = heapq.heappop(beats)
+            known = self._nodes[node]
+            if known.heartbeat_s == beat_s:
+                known.beats = False
+                self._judge(known)
+        self._silent_s = beats[0][0] + self._timeout_s if beats else now_s
 
-    def _refresh(self, now_s: float) -> None:
-        """Only when a node came, went, or may have fallen silent: a thousand devices are not counted per request."""
-        if now_s < self._valid_until_s:
+    def _judge(self, known: Node) -> None:
+        """Whether it is online, and where, may have changed."""
+        node, online = known.node, known.online
+        tier, was = known.tier, self._online.get(node)
+        if online == (node in self._online) and (not online or tier is was):
             return
-        online = [node for node in self._nodes.values() if node.online(now_s, self._timeout_s)]
-        self._online_devices = frozenset(node.node for node in online if _tier(node) is Tier.END)
-        self._serving = {
-            tier: min((node for node in online if _tier(node) is tier), key=lambda node: node.node, default=None)
-            for tier in (Tier.EDGE, Tier.CLOUD)
-        }
-        earliest_s = min((node.heartbeat_s for node in online), default=float("inf"))
-        self._valid_until_s = earliest_s + self._timeout_s
-
-
-def _tier(node: Node) -> Tier | None:
-    return node.birth.tier if node.birth is not None else None
+        if online:
+            self._online[node] = tier
+        else:
+            del self._online[node]
+        for changed in (Tier.EDGE, Tier.CLOUD):
+            if changed not in (tier, was):
+                continue
+            serving = [self._nodes[one] for one, its in self._online.items() if its is changed]
+            self._serving[changed] = min(serving, key=lambda one: one.node, default=None)
+        if Tier.END in (tier, was):
+            self._online_devices = None

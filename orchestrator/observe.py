@@ -28,6 +28,7 @@ class Observer:
         self._actions_of: dict[NodeId, tuple[Birth, list[Action], tuple[Action, ...]]] = {}
         self._resources_of: dict[NodeId, tuple[Telemetry, Resources]] = {}
         self._offered: list[Action] = []
+        self._offered_of: list[Birth | None] | None = None
 
     def observe(self, devices: Iterable[NodeId], floor_tenths: int, now_s: float) -> Observation:
         """What there is to decide for `devices`. One that can do nothing at all is left out."""
@@ -41,6 +42,14 @@ class Observer:
             floor_tenths=floor_tenths,
             accuracy_tenths=self._accuracies.tenths,
         )
+
+    def able(self, device: NodeId, offered: list[Action]) -> tuple[Action, ...]:
+        """What one device can do while edge and cloud offer that."""
+        return self._actions(self._registry.get(device), offered)
+
+    def offered(self, now_s: float) -> list[Action]:
+        """What edge and cloud offer; the same object as long as that is the same."""
+        return self._offered_by_tiers(now_s)
 
     def state(self, devices: Iterable[NodeId], now_s: float) -> SystemState:
         """Equation 3 as the last telemetry has it."""
@@ -57,9 +66,15 @@ class Observer:
 
     def _offered_by_tiers(self, now_s: float) -> list[Action]:
         """Edge and cloud always run their most accurate model (section 4.2); in the full space, any that they have."""
+        serving = [self._registry.serving(tier, now_s) for tier in SERVING_TIERS]
+        births = [None if node is None else node.birth for node in serving]
+        known = self._offered_of
+        if known is not None and births[0] is known[0] and births[1] is known[1]:
+            return self._offered
+        self._offered_of = births
         offered = []
-        for tier in SERVING_TIERS:
-            models = self._models(self._registry.serving(tier, now_s))
+        for tier, node in zip(SERVING_TIERS, serving, strict=True):
+            models = self._models(node)
             if self._space is ActionSpace.PAPER:
                 best = self._accuracies.most_accurate(models)
                 models = [] if best is None else [best]
@@ -87,6 +102,13 @@ class Observer:
         if node is None or node.birth is None:
             return []
         return [ModelName(model) for model in node.birth.models if model in self._accuracies.tenths]
+
+
+def cheapest_local(actions: tuple[Action, ...], allowed: int, accuracies: Accuracies) -> ModelName | None:
+    """The cheapest local model within so many tenths, else the most accurate; None where there is no local model."""
+    able = local_models(actions)
+    within = [model for model in able if accuracies.deficit(model) <= allowed]
+    return min(within, key=accuracies.cost.__getitem__, default=accuracies.most_accurate(able))
 
 
 def local_models(actions: Iterable[Action]) -> list[ModelName]:

@@ -23,6 +23,10 @@ class Pace:
         self._second_s = float("-inf")
         self._ends_in_second = 0
 
+    def reconfigure(self, settings: RoundsSection) -> None:
+        """Announce so often; the mode stays."""
+        self._period_s = settings.open_period_s
+
     def opening(self, number: int, idle: bool, now_s: float) -> Round | None:
         """What to announce now of the round `number` that the next request begins; `idle`: no other is under way."""
         opened, opened_s = self._opened

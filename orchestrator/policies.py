@@ -7,7 +7,7 @@ from pathlib import Path
 from broker.vocabulary import Tier
 from configs.orchestrator import OrchestratorConfig, Policy
 from orchestrator.accuracy import Accuracies
-from orchestrator.agent import Agent
+from orchestrator.agent import Agent, Thresholded
 from orchestrator.agents.factored import Factored
 from orchestrator.agents.fixed import FixedStrategy
 from orchestrator.agents.offload_only import OffloadOnly
@@ -39,6 +39,13 @@ class Policies:
                     raise CheckpointRefused(f"{path}: {error}") from error
             self._agents[policy] = agent
         return self._agents[policy]
+
+    def reconfigure(self, config: OrchestratorConfig) -> None:
+        """Take the live values of `config`: the thresholds of the state, for agents in use and later ones."""
+        self._config = config
+        for agent in self._agents.values():
+            if isinstance(agent, Thresholded):
+                agent.reconfigure(config.state)
 
     def checkpoint_path(self, agent: Agent) -> Path:
         """Where the checkpoint of `agent` lies."""

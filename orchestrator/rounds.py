@@ -35,13 +35,17 @@ class Asked:
 
 @dataclass(slots=True)
 class RoundEntry:
-    """One round. `outstanding` reports are waited for; `decided_s` is None while it is being collected."""
+    """One round. `outstanding` reports are waited for; `decided_s` is None while it is being collected.
+
+    After `ends_s` no report is waited for.
+    """
 
     number: int
     first_asked_s: float
     asked: dict[NodeId, Asked] = field(default_factory=dict)
     outstanding: int = 0
     decided_s: float | None = None
+    ends_s: float = float("inf")
 
 
 class RoundBook:
@@ -62,6 +66,12 @@ class RoundBook:
         self._remembered: deque[RequestId] = deque()
         self._known: set[RequestId] = set()
         self._expected_last: NodeId | None = None
+        self._last_end_s = float("-inf")
+
+    def reconfigure(self, window_s: float, deadline_s: float) -> None:
+        """Collect, and wait, for so long; a round that is decided already keeps the deadline that its devices know."""
+        self._window_s = window_s
+        self._deadline_s = deadline_s
 
     @property
     def collecting_number(self) -> int:
@@ -98,6 +108,12 @@ class RoundBook:
         self._waiting_for[device] += 1
         del self._missed[device]
         return entry.number
+
+    def answer(self, device: NodeId, request_id: RequestId) -> None:
+        """Take a request that is answered outside all rounds. Raises Refused (`duplicate`)."""
+        if request_id in self._known or request_id in self._round_of:
+            raise Refused("duplicate", f"request {request_id} of {device} was taken before")
+        self._remember(request_id)
 
     def due(self, online: Set[NodeId], now_s: float) -> list[RoundEntry]:
         """Close and return, oldest first, each round that has to be decided now.
@@ -143,7 +159,7 @@ class RoundBook:
         """Remove and return each running round of which all reports are in, or whose deadline has passed."""
         ended, self._all_reported = self._all_reported, []
         for entry in self._running.values():
-            if now_s < self._ends_s(entry):
+            if now_s < entry.ends_s:
                 break
             if entry.outstanding:
                 ended.append(entry)
@@ -158,7 +174,7 @@ class RoundBook:
     def next_event_s(self) -> float | None:
         """When, by time alone, a round is due or complete; None when nothing is in flight."""
         times_s = [entry.first_asked_s + self._window_s for entry in islice(self._collecting, 1)]
-        times_s += [self._ends_s(entry) for entry in islice(self._running.values(), 1)]
+        times_s += [entry.ends_s for entry in islice(self._running.values(), 1)]
         return min(times_s, default=None)
 
     def _collection_for(self, device: NodeId) -> RoundEntry | None:
@@ -172,12 +188,11 @@ class RoundBook:
             raise Refused("too_many_requests", f"{device} has {MOST_COLLECTING} requests undecided")
         return entry
 
-    def _ends_s(self, entry: RoundEntry) -> float:
-        return (entry.decided_s or 0.0) + self._deadline_s + GRACE_S
-
     def _close_oldest(self, now_s: float) -> RoundEntry:
         entry = self._collecting.popleft()
         entry.decided_s = now_s
+        # Never before a round that was decided earlier, under a longer deadline: they end in order.
+        entry.ends_s = self._last_end_s = max(self._last_end_s, now_s + self._deadline_s + GRACE_S)
         self._running[entry.number] = entry
         if entry.outstanding == 0:
             self._all_reported.append(entry)

@@ -55,6 +55,15 @@ def summary_of(
     ran: Sequence[ModelName],
 ) -> RoundSummary:
     """The summary of a round with these response times; `chosen` and `ran` are the models that its floor is about."""
+    floor = decided.joint.observation.floor_tenths
+    percent, met = accuracies.mean_percent(ran), accuracies.meets(ran, floor)
+    return summary_with(decided, response_ms, percent, met, accuracies.meets(chosen, floor))
+
+
+def summary_with(
+    decided: Decided, response_ms: Sequence[float | None], ran_percent: float, ran_met: bool, chosen_met: bool
+) -> RoundSummary:
+    """The summary, where accuracies and the floor are judged already."""
     joint = decided.joint
     floor = joint.observation.floor_tenths
     counted_ms = [decided.deadline_ms if ms is None else ms for ms in response_ms]
@@ -65,10 +74,10 @@ def summary_of(
         devices=len(response_ms),
         missing=sum(ms is None for ms in response_ms),
         mean_response_ms=min(LONGEST_MS, sum(counted_ms) / len(counted_ms)),
-        accuracy_percent=accuracies.mean_percent(ran),
+        accuracy_percent=ran_percent,
         accuracy_floor_percent=floor / 10,
-        floor_met=accuracies.meets(ran, floor),
-        reward=reward(counted_ms, accuracies.meets(chosen, floor), decided.maximum_response_ms),
+        floor_met=ran_met,
+        reward=reward(counted_ms, chosen_met, decided.maximum_response_ms),
     )
 
 

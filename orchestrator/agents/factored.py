@@ -73,6 +73,7 @@ class Factored:
 
     name = "factored"
     stateful = True
+    plans_from = 48  # devices: from there on a request cannot wait for a joint decision of its own
 
     def __init__(
         self, config: FactoredSection, state: StateSection, models: Mapping[ModelName, int], seed: int | None
@@ -92,6 +93,11 @@ class Factored:
         self._believed: tuple[int, View, Belief] | None = None
         self._found: tuple[int, View, Ints] | None = None
 
+    def reconfigure(self, thresholds: StateSection) -> None:
+        """Other thresholds of Table 3, from the next observation on."""
+        self._state = thresholds
+        self._times.thresholds = thresholds
+
     def greedy(self, observation: Observation) -> tuple[Action, ...]:
         """The best joint action as far as is known, edge and cloud no fuller than was tried."""
         view = self._view(observation)
@@ -106,7 +112,8 @@ class Factored:
         explored = differ(view, self.belief(view), columns, best)
         if not explored:
             columns, forced = best, {}
-        return Choice(view.actions_of(columns), explored, why=self._decided(view, columns, best, forced).why)
+        decided = self._decided(view, columns, best, forced)
+        return Choice(view.actions_of(columns), explored, why=decided.why, whys=decided.whys)
 
     def learn(self, experience: Experience) -> None:
         """Take in what each device reported for itself."""
@@ -114,7 +121,8 @@ class Factored:
         told = experience.choice.actions
         columns = view.columns_of(told)
         as_told = np.array([done == was for done, was in zip(experience.executed, told, strict=True)])
-        noted = self._times.learn(view, columns, experience.response_ms, as_told)
+        asked = None if experience.asked is None else np.array(experience.asked)
+        noted = self._times.learn(view, columns, experience.response_ms, as_told, asked)
         self.schedule.note(view, columns, noted, self._round)
         self._noted(view, noted)
         with suppress(FloorUnreachable):  # whoever asks next will be told
@@ -287,7 +295,9 @@ class Factored:
         """Raises CheckpointRefused."""
         checkpoint.expect(self.name, FORM)
         about = checkpoint.about
-        if about.get("models") != list(self._models):  # their accuracies may change: times do not depend on them
+        learned = about.get("models")
+        # Accuracies may change: times do not depend on them. Models may have been added, which come last.
+        if not isinstance(learned, list) or not learned or learned != list(self._models)[: len(learned)]:
             raise CheckpointRefused("the checkpoint is of other models; move it away to start without it")
         times = SiteTimes(self._models, self._state)
         schedule = Schedule(self._config.probe_every_rounds, self._config.probe_share)

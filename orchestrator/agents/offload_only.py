@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from broker.vocabulary import Action, ModelName, Tier
-from orchestrator.agent import Choice, Experience, Learner, Observation
+from configs.orchestrator import StateSection
+from orchestrator.agent import Choice, Experience, Learner, Observation, Thresholded
 from orchestrator.checkpoint import Checkpoint
 from orchestrator.errors import CheckpointRefused
 
@@ -33,6 +34,11 @@ class OffloadOnly:
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
         self._limited: dict[int, tuple[Observation, Observation]] = {}
+
+    def reconfigure(self, thresholds: StateSection) -> None:
+        """Hand them on, if the learner has any."""
+        if isinstance(self._learner, Thresholded):
+            self._learner.reconfigure(thresholds)
 
     def act(self, observation: Observation) -> Choice:
         """The learner's choice among three actions a device."""

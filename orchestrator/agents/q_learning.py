@@ -80,6 +80,10 @@ class QLearning:
         """The probability that the next choice is random."""
         return self._exploration.epsilon
 
+    def reconfigure(self, thresholds: StateSection) -> None:
+        """Other thresholds of Table 3; a row stays that of its discrete state."""
+        self._thresholds = thresholds
+
     def act(self, observation: Observation) -> Choice:
         """Lines 3 to 8. Raises TooManyJointActions."""
         number = self._layouts.number(observation)

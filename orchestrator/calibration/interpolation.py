@@ -46,7 +46,7 @@ def unseen(
 
 
 def _on_line(
-    at: int, mmacs: Mapping[ModelName, int], seen: Mapping[ModelName, Coefficient], one: ModelName, other: ModelName
+    at: float, mmacs: Mapping[ModelName, float], seen: Mapping[ModelName, Coefficient], one: ModelName, other: ModelName
 ) -> float:
     slope = (seen[other].number - seen[one].number) / (mmacs[other] - mmacs[one])
     return seen[one].number + slope * (at - mmacs[one])

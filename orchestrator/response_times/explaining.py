@@ -12,6 +12,7 @@ from orchestrator.response_times.observed import Floats, Ints
 from orchestrator.response_times.view import Belief, Bools, View
 from orchestrator.solver.problem import LOCAL
 
+BOUNDS = (Bound.FLOOR, Bound.LOAD, Bound.ENTRY)
 LEAST_GAIN_MS = 1e-6
 
 
@@ -48,6 +49,50 @@ class Decided:
             bounds=self._bounds(place, column, times_ms, sums_ms, allowed, limited),
             reason=self._reason(place),
         )
+
+    def whys(self) -> list[Explanation]:
+        """The explanation of each device's part, as `why` gives it, for all at once."""
+        view, belief, columns = self.view, self.belief, self.columns
+        each = np.arange(len(columns))
+        others = np.bincount(view.tier[columns], minlength=3) - (np.arange(3) == view.tier[columns][:, None])  # (N, 3)
+        times_ms = belief.own_ms.copy()
+        sums_ms = times_ms.copy()
+        limited = np.zeros(view.able.shape, dtype=bool)
+        sd_ms = belief.own_ms * np.expm1(np.where(view.tier == LOCAL, belief.own_sd, 0.0))
+        for column in np.flatnonzero(view.tier != LOCAL):
+            tier = int(view.tier[column])
+            on, shared_ms = others[:, tier], belief.shared_ms[tier - 1]
+            times_ms[:, column] += shared_ms[on + 1]
+            sums_ms[:, column] += (on + 1) * shared_ms[on + 1] - on * shared_ms[on]
+            limited[:, column] = on >= self.limits.get(tier, 0)
+            sd_ms[:, column] = np.hypot(belief.own_sd[:, column], belief.shared_sd[tier - 1][on + 1])
+        spent = view.deficits[columns]
+        allowed = view.deficits + (spent.sum() - spent)[:, None] <= view.budget
+        open_to_it = view.able & allowed & ~limited
+        open_to_it[each, columns] = False
+        rivals_ms = np.where(open_to_it, sums_ms, np.inf)
+        rival = rivals_ms.argmin(axis=1)
+        has_rival = np.isfinite(rivals_ms[each, rival])
+        own_ms, own_sum_ms = times_ms[each, columns][:, None], sums_ms[each, columns][:, None]
+        gain = view.able & (sums_ms < own_sum_ms - LEAST_GAIN_MS)
+        faster = view.able & allowed & (times_ms < own_ms - LEAST_GAIN_MS) & ~gain
+        held = np.stack([(gain & ~allowed).any(axis=1), faster.any(axis=1), (gain & limited).any(axis=1)], axis=1)
+        bounds = [tuple(bound for bound, is_so in zip(BOUNDS, row, strict=True) if is_so) for row in held.tolist()]
+        return [
+            Explanation(
+                action=view.columns[column],
+                predicted_ms=float(times_ms[place, column]),
+                sd_ms=float(sd_ms[place, column]),
+                runner_up=view.columns[next_best] if has_one else None,
+                runner_up_ms=float(times_ms[place, next_best]) if has_one else None,
+                runner_up_sd_ms=float(sd_ms[place, next_best]) if has_one else None,
+                bounds=bounds[place],
+                reason=self._reason(place),
+            )
+            for place, (column, next_best, has_one) in enumerate(
+                zip(columns.tolist(), rival.tolist(), has_rival.tolist(), strict=True)
+            )
+        ]
 
     def _alternatives(self, place: int, on: Ints) -> tuple[Floats, Floats]:
         """(A,) each: the device's own time, and by how much all times together would change."""

@@ -128,8 +128,24 @@ class Observed:
             "total": self._total.copy(),
         }
 
+    def _with_room(self, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """The arrays with a place for each model. Raises KeyError or ValueError."""
+        axes = {name: 2 if name in ("count", "total") else 1 for name in self.save()}
+        if any(arrays[name].ndim <= axis for name, axis in axes.items()):
+            raise ValueError("arrays with an axis that is not there")
+        models = {arrays[name].shape[axis] for name, axis in axes.items()}
+        if len(models) != 1:
+            raise ValueError(f"arrays of different numbers of models, {models}: some are not there")
+        missing = max(0, self._models - models.pop())
+        padded = {}
+        for name, axis in axes.items():
+            room = [(0, missing if place == axis else 0) for place in range(arrays[name].ndim)]
+            padded[name] = np.pad(arrays[name], room, constant_values=-1 if name == "kinds" else 0)
+        return padded
+
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """What `save` gave. Raises KeyError or ValueError."""
+        """What `save` gave, perhaps with fewer models: newer ones come last. Raises KeyError or ValueError."""
+        arrays = self._with_room(arrays)
         rows, classes = len(arrays["next"]), arrays["count"].shape[1]
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("log_ms", "weights", "kinds"), (rows, self._models, KEPT))
         shapes |= {"next": (rows, self._models), "count": (rows, classes, self._models)}

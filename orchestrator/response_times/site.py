@@ -29,17 +29,18 @@ OUTLIER = 3.0  # times the median of the sharers: of k >= 3 first in, first out,
 FULL_LEAPS = 0.5  # share of leaps that are about the most sharers that a tier may have
 MOST_VIEWS = 64  # observations that are remembered as arrays
 LEAST_MS = 0.01  # no response is faster: a report of less is an answer, but its time says nothing
+FEW_ASKED = 2
 UNKNOWN_LEVEL_MS = 300.0  # of a tier that nobody was on yet, before anything was measured at all
 
 
 class SiteTimes:
-    """Mutable: `learn`."""
+    """Mutable: `learn`, and `thresholds`, which are looked at anew for each observation."""
 
     def __init__(self, models: Iterable[ModelName], state: StateSection) -> None:
         self.models = {name: number for number, name in enumerate(models)}
         self.local = LocalTimes(len(self.models))
         self.tiers: dict[int, TierTimes] = {}
-        self._state_section = state
+        self.thresholds = state
         self._rows: dict[NodeId, int] = {}
         self._kinds: dict[tuple[str, ...], int] = {}
         self._states: dict[tuple[str, ...], int] = {}
@@ -118,7 +119,7 @@ class SiteTimes:
     def _load(self, node: Resources | None) -> str:
         if node is None:
             return "unknown"
-        limits = self._state_section
+        limits = self.thresholds
         busy = node.cpu_percent >= limits.cpu_busy_percent or node.memory_percent >= limits.memory_busy_percent
         return "busy" if busy else "available"
 
@@ -173,10 +174,18 @@ class SiteTimes:
 
     # -- what is learned ----------------------------------------------------------------------------------------
 
-    def learn(self, view: View, columns: Ints, given_ms: Sequence[float | None], as_chosen: Bools) -> Noted:
+    def learn(
+        self,
+        view: View,
+        columns: Ints,
+        given_ms: Sequence[float | None],
+        as_chosen: Bools,
+        asked: Bools | None = None,
+    ) -> Noted:
         """One round: device i did column `columns[i]` in `given_ms[i]`, unless that is None or not `as_chosen[i]`.
 
-        What a device did in place of what it was told says nothing of either: its time contains the failure.
+        What a device did in place of what it was told says nothing of either: its time contains the failure. A device
+        that has not `asked` shares its tier, but lacks no result.
         """
         noted = Noted()
         there = np.array([ms is not None for ms in given_ms]) & as_chosen
@@ -188,10 +197,14 @@ class SiteTimes:
         for number in (EDGE, CLOUD):
             sharers = np.flatnonzero(tier == number)
             if len(sharers):
+                of = sharers if asked is None else sharers[asked[sharers]]
                 answered = sharers[there[sharers]]
-                noted.sharers[number], noted.answered[number] = len(sharers), len(answered)
+                if len(of) < len(sharers) and len(of) - len(answered) >= len(of) < FEW_ASKED:
+                    continue  # of many sharers one alone was heard of, and it was not served: that may be its own fault
+                noted.sharers[number] = len(sharers)
+                noted.answered[number] = len(sharers) * len(answered) // len(of)
                 if len(answered):
-                    self._learn_tier(view, number, columns, sharers, answered, times_ms, noted)
+                    self._learn_tier(view, number, columns, sharers, len(of) - len(answered), answered, times_ms, noted)
         return noted
 
     def _learn_local(self, view: View, columns: Ints, ran: Ints, log_ms: Floats, noted: Noted) -> None:
@@ -207,14 +220,21 @@ class SiteTimes:
         self.local.learn(rows, models, kinds, log_ms)
 
     def _learn_tier(
-        self, view: View, tier: int, columns: Ints, sharers: Ints, answered: Ints, times_ms: Floats, noted: Noted
+        self,
+        view: View,
+        tier: int,
+        columns: Ints,
+        sharers: Ints,
+        missing: int,
+        answered: Ints,
+        times_ms: Floats,
+        noted: Noted,
     ) -> None:
         given = times_ms[answered]
         if given.min() < LEAST_MS:
             return
         if len(given) >= 3:
             given = given[given <= OUTLIER * np.median(given)]
-        missing = len(sharers) - len(answered)
         # Whoever is missing was slower than all that came: their mean is at least this. A bound, not a measurement.
         mean_ms = (given.sum() + missing * given.max()) / (len(given) + missing)
         observed = SharedRound(

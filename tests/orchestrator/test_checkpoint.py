@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,41 @@ def test_a_torn_checkpoint_is_refused_at_every_length(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(CheckpointRefused):
             read_checkpoint(path)
+
+
+def test_a_checkpoint_that_would_unpack_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    """Members are stored as they are; a packed one could fill the memory from a few kilobytes."""
+    path = tmp_path / "packed.npz"
+    np.savez_compressed(path, about=np.zeros(10_000_000, dtype=np.uint8))
+
+    with pytest.raises(CheckpointRefused, match="compressed"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1180591620717411303424,), }",
+        b"{'descr': (",
+    ],
+)
+def test_a_checkpoint_whose_array_claims_what_cannot_be_is_refused(tmp_path: Path, header: bytes) -> None:
+    """A header that promises terabytes which are not there, more than an integer holds, or that has no end."""
+    path = tmp_path / "claims.npz"
+    member = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + b"\0" * 80
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("about.npy", member)
+
+    with pytest.raises(CheckpointRefused):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_an_endless_version_is_refused(tmp_path: Path) -> None:
+    """JSON can say numbers that no integer is."""
+    path = tmp_path / "endless.npz"
+    about = np.frombuffer(b'{"agent": "a", "version": 1e999, "about": {}}', dtype=np.uint8)
+    np.savez(path, about=about)
+
+    with pytest.raises(CheckpointRefused):
+        read_checkpoint(path)

@@ -278,3 +278,19 @@ def test_what_is_no_database_is_refused(path: Path, tmp_path: Path) -> None:
             opening(tmp_path)
     with pytest.raises(LogRefused, match="no response log"):
         open_for_reading(tmp_path / "missing.sqlite3")
+
+
+def test_a_row_that_cannot_be_stored_costs_the_others_of_its_statement_nothing(
+    writer: LogWriter, path: Path, ears: Ears
+) -> None:
+    """Of 40 reports that are stored together one has a label that is no UTF-8: 39 are, in their order."""
+    for number in range(40):
+        writer.put(ReportRow(S1, _report(f"request-{number:02d}", label="\ud800" if number == 7 else "cat")))
+    stored = ears.wait_stored(39)
+    writer.close()
+
+    expected = [f"request-{number:02d}" for number in range(40) if number != 7]
+    assert [(S1, request_id) for request_id in expected] == stored
+    with closing(sqlite3.connect(path)) as connection:
+        assert expected == [row[0] for row in connection.execute("SELECT request_id FROM response ORDER BY time_ns")]
+    assert 1 == writer.dropped["unstorable"]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from random import Random
+from typing import Any
+
 import pytest
 
 from broker.errors import Refused
@@ -99,3 +103,40 @@ def test_the_first_online_node_by_id_serves_a_tier() -> None:
 
     assert ["edge-a", "edge-b", None] == [node.node if node else None for node in serving]
     assert frozenset() == registry.online_devices(12.5)
+
+
+def test_who_is_online_is_what_counting_all_would_say() -> None:
+    """Over 2,000 random births, states, heartbeats and silences of six nodes on three tiers."""
+    random, registry, now_s = Random(3), Registry(3.0), 0.0
+    said: dict[NodeId, dict[str, Any]] = {NodeId(f"n{number}"): {} for number in range(6)}
+    tiers = dict(zip(said, (Tier.END, Tier.END, Tier.END, Tier.EDGE, Tier.EDGE, Tier.CLOUD), strict=True))
+    for _ in range(2000):
+        now_s += random.choice((0.0, 0.1, 0.5, 1.0))
+        node, session = random.choice(list(said)), random.randrange(2)
+        kind = random.choice(("birth", "online", "stopped", "beat", "beat", "beat"))
+        if kind == "birth":
+            registry.on_birth(node, _birth(session, tiers[node]))
+            said[node].update(birth=session, state=None)
+            said[node]["state"] = registry.get(node).state  # type: ignore[union-attr]  # an early one may count now
+        elif kind == "beat":
+            registry.on_heartbeat(node, Heartbeat(session=session, seq=0), now_s)
+            said[node]["beat"] = (session, now_s)
+        else:
+            state = State(session=session, state=NodeState.ONLINE if kind == "online" else NodeState.STOPPED)
+            with suppress(Refused):
+                registry.on_state(node, state)
+                said[node]["state"] = state
+        online = {node for node, what in said.items() if _counts(what, now_s)}
+
+        assert {node for node in online if tiers[node] is Tier.END} == registry.online_devices(now_s)
+        for tier in (Tier.EDGE, Tier.CLOUD):
+            serving = registry.serving(tier, now_s)
+            expected = min((node for node in online if tiers[node] is tier), default=None)
+            assert expected == (None if serving is None else serving.node)
+
+
+def _counts(what: dict[str, Any], now_s: float) -> bool:
+    session, beat_s = what.get("beat", (None, 0.0))
+    state = what.get("state")
+    born = "birth" in what and state is not None and what["birth"] == state.session == session
+    return born and state.state is NodeState.ONLINE and now_s - beat_s < 3.0

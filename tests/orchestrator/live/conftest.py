@@ -244,6 +244,12 @@ class OrchestratorProcess:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "."})
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal that does not end it."""
+        if self._process is None:
+            raise AssertionError("the orchestrator was not started")
+        self._process.send_signal(number)
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and return the exit code."""
         process, self._process = self._process, None

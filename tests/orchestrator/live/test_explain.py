@@ -18,7 +18,7 @@ from broker.client import Inbound
 from broker.messages import Decision, Explain, ExplainAsk
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import Action, ModelName, NodeId, Tier
-from orchestrator.conductor import EXPLAINED_AT_ONCE
+from orchestrator.decision_log import EXPLAINED_AT_ONCE
 from orchestrator.response_log import LOG_NAME
 
 D0, D4 = (Action(Tier.END, ModelName(name)) for name in ("d0", "d4"))

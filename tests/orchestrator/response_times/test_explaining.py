@@ -126,3 +126,22 @@ def test_the_reasons(view: Callable[..., View]) -> None:
     decided = _decided(seen, belief, [7, 8, 8, 3], best=np.array([7, 7, 7, 7]), forced={2: EDGE}, held=frozenset({3}))
 
     assert [Reason.BEST, Reason.UNCERTAIN, Reason.PROBE, Reason.HELD] == [decided.why(at).reason for at in range(4)]
+
+
+def test_all_at_once_it_says_what_it_says_one_by_one(view: Callable[..., View]) -> None:
+    """Over random beliefs, decisions, limits and probes."""
+    seen, random = view(6, 850), np.random.default_rng(4)
+    for _ in range(30):
+        own_ms = random.uniform(50, 500, (6, 10))
+        belief = Belief(own_ms, random.uniform(0, 0.3, (6, 10)), random.uniform(0, 300, (2, 7)), np.ones((2, 7)))
+        columns, best = random.integers(0, 10, (2, 6))
+        limits = {EDGE: int(random.integers(0, 7)), CLOUD: int(random.integers(0, 7))}
+        decided = Decided(seen, belief, columns, best, {int(random.integers(6)): EDGE}, limits)
+
+        for one, together in zip(map(decided.why, range(6)), decided.whys(), strict=True):
+            figures = ("predicted_ms", "sd_ms", "runner_up_ms", "runner_up_sd_ms")
+            assert [getattr(one, name) for name in figures] == pytest.approx(
+                [getattr(together, name) for name in figures]
+            )
+            words = ("action", "runner_up", "bounds", "reason")
+            assert [getattr(one, name) for name in words] == [getattr(together, name) for name in words]

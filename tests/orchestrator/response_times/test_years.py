@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from broker.vocabulary import NodeId
+from broker.vocabulary import Action, ModelName, NodeId, Tier
 from configs.orchestrator import FactoredSection, StateSection
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Experience, Observation
@@ -50,16 +51,35 @@ def test_devices_that_are_long_gone_are_forgotten_and_those_that_are_there_are_n
 def test_an_accuracy_that_was_measured_anew_costs_nothing_that_was_learned(
     accuracies: Accuracies, observe: Any
 ) -> None:
-    """Times do not depend on it. Other models, or the same in another order, are refused."""
+    """Times do not depend on it. Fewer models, or the same in another order, are refused."""
     agent, tenths = _agent(dict(accuracies.tenths)), dict(accuracies.tenths)
     for _ in range(5):
         _play(agent, observe(3, 850))
     saved = agent.save()
 
     _agent({**tenths, "d4": 885}).load(saved)
-    for other in (dict(reversed(tenths.items())), {**tenths, "d8": 900}):
+    for other in (dict(reversed(tenths.items())), dict(list(tenths.items())[:7])):
         with pytest.raises(CheckpointRefused, match="other models"):
             _agent(other).load(saved)
+
+
+def test_a_model_that_was_added_costs_nothing_that_was_learned(accuracies: Accuracies, observe: Any) -> None:
+    """It decides as before among the models that it knew, and can decide and learn with the new one."""
+    agent, tenths = _agent(dict(accuracies.tenths)), {**accuracies.tenths, ModelName("added"): 895}
+    seen = observe(3, 890)
+    for _ in range(8):
+        _play(agent, seen)
+    wider = _agent(tenths, seed=2)
+    wider.load(agent.save())
+    assert agent.greedy(seen) == wider.greedy(seen)
+
+    lists = tuple((*actions, Action(Tier.END, ModelName("added"))) for actions in seen.actions)
+    seen = replace(seen, actions=lists, accuracy_tenths=tenths)
+    for _ in range(40):
+        _play(wider, seen)
+    again = _agent(tenths, seed=3)
+    again.load(wider.save())
+    assert wider.greedy(seen) == again.greedy(seen)
 
 
 @pytest.mark.parametrize("time_ms", [0.0, 1e-200, 1e-9])
