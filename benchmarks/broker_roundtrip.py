@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import socket
 import statistics
 import subprocess
@@ -27,6 +26,9 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.report_form import Report, Row, write_report
 from broker.client import Endpoint, Inbound, MqttClient
 from broker.codec import encode
 from broker.messages import Decision, Request
@@ -216,8 +218,20 @@ def main() -> None:
             row = figures[name]
             print(f"{name:<26}{row['p50_ms']:>8.3f}{row['p95_ms']:>8.3f}{row['p99_ms']:>8.3f}")
         print(f"ratio of the medians: {figures['ratio_p50']:.2f} over {figures['rounds']} rounds each")
-        if arguments.json:
-            arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_report(arguments.json, report(figures))
+
+
+def report(figures: dict[str, Any]) -> Report:
+    """One row, without a goal: decision_latency.py has it."""
+    row = Row(
+        what="request up, decision down, nothing decided: our client at both ends",
+        ours=figures["ours"]["p50_ms"],
+        unit="ms",
+        tail=figures["ours"]["p99_ms"],
+        beside="bare paho at both ends",
+        beside_value=figures["bare_paho"]["p50_ms"],
+    )
+    return Report(benchmark="broker_roundtrip", title="Our MQTT client", rows=[row], details=figures)
 
 
 if __name__ == "__main__":

@@ -10,20 +10,17 @@ encoding and sending included. Goal: at most 0.5 % of one core.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import subprocess
+import contextlib
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-import yaml
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from broker.client import Endpoint
+from benchmarks.report_form import Goal, Report, Row, write_report
+from benchmarks.site import node
 from broker.mosquitto import MosquittoProcess, MosquittoSettings
-from configs.node import NodeConfig
 from tierwise.reproduce.monitoring_cost import cpu_s
 
 GOAL_PERCENT = 0.5
@@ -48,48 +45,30 @@ def main() -> None:
     cost = shares["each second"] - shares["almost never"]
     met = cost <= GOAL_PERCENT
     print(f"goal: monitoring at most {GOAL_PERCENT} % of one core; found {cost:.3f} %: {'met' if met else 'MISSED'}")
-    if options.json:
-        result: dict[str, Any] = {"benchmark": "monitoring_cost", "machine": platform.machine()}
-        result |= {"seconds": options.seconds, "cpu_percent": shares, "cost_percent": cost}
-        result |= {"goal_percent": GOAL_PERCENT, "met": met}
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    row = Row(
+        what="monitoring and heartbeat each second, of one core",
+        ours=cost,
+        unit="%",
+        goal=Goal(limit=GOAL_PERCENT, why_missed="the difference of two agents at rest: see the load"),
+        note=f"{shares['each second']:.2f} % with it, {shares['almost never']:.2f} % almost without",
+    )
+    details = {"seconds": options.seconds, "cpu_percent": shares}
+    report = Report(benchmark="monitoring_cost", title="What monitoring costs", rows=[row], details=details)
+    write_report(options.json, report)
 
 
 def measure(directory: Path, seconds: float) -> dict[str, float]:
     """Share of one core that each agent used, over the same time, in percent."""
-    with MosquittoProcess(MosquittoSettings(directory=directory / "broker")) as broker:
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(MosquittoProcess(MosquittoSettings(directory=directory / "broker")))
         agents = {
-            name: agent(directory, broker.endpoint, f"node-{number}", monitoring)
+            name: stack.enter_context(node(broker.endpoint, directory, f"node-{number}", "edge", monitoring=monitoring))
             for number, (name, monitoring) in enumerate(MODES.items())
         }
-        try:
-            time.sleep(SETTLE_S)
-            before = {name: cpu_s(process.pid) for name, process in agents.items()}
-            time.sleep(seconds)
-            return {name: 100 * (cpu_s(process.pid) - before[name]) / seconds for name, process in agents.items()}
-        finally:
-            for process in agents.values():
-                process.terminate()
-            for process in agents.values():
-                process.wait(60)
-
-
-def agent(directory: Path, endpoint: Endpoint, node: str, monitoring: dict[str, float]) -> subprocess.Popen[bytes]:
-    """A real node that serves and asks for nothing."""
-    config = NodeConfig.model_validate(
-        {
-            "version": 1,
-            "site": "bench",
-            "node": node,
-            "tier": "edge",
-            "broker": {"host": endpoint.host, "port": endpoint.port},
-            "monitoring": monitoring,
-            "log_level": "error",
-        }
-    )
-    file = directory / f"{node}.yaml"
-    file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
-    return subprocess.Popen([sys.executable, "-m", "device_agent", "run", "--config", str(file)])
+        time.sleep(SETTLE_S)
+        before = {name: cpu_s(running.pid) for name, running in agents.items()}
+        time.sleep(seconds)
+        return {name: 100 * (cpu_s(running.pid) - before[name]) / seconds for name, running in agents.items()}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,14 +18,14 @@ WARM_UP = 10  # rounds in which imports and caches happen
 GOAL_MS, GOAL_USERS, GOAL_GAP = 10.0, 1000, 0.001
 
 
-def scale(tell: Callable[[str], None]) -> list[Row]:
+def scale(tell: Callable[[str], None], sizes: Sequence[int] = SIZES) -> list[Row]:
     """A row per size: `act`, `learn`, the largest certified gap, memory.
 
     As on a live site each observation is a new object, which `act` has to read first; what would be best without
     exploring is worked out at the end of `learn`, between rounds.
     """
     rows = []
-    for users in SIZES:
+    for users in sizes:
         tell(f"{users} devices")
         watched = Watched(Run("learn", "everything", "exp-b", "89", users, 1), "still")
         gaps = []
