@@ -6,7 +6,7 @@ RUN := .venv/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: help demo test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-bench clean
+.PHONY: access help demo load soak soak-short test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-servers prepare-bench influx-proof clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ help:  ## what can be made
 demo: prepare  ## run a whole site on this machine (DEMO="--experiment exp-b" passes options)
 	@$(RUN)/tierwise demo $(DEMO)
 
-test: prepare-dqn models  ## lint, types, import contracts and all tests
+test: prepare-dqn prepare-servers models  ## lint, types, import contracts and all tests
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check --quiet .
 	@$(RUN)/mypy
@@ -30,17 +30,38 @@ check: prepare-dqn  ## mend what can be mended, then lint, types and import cont
 models: prepare
 	@$(RUN)/tierwise zoo ensure
 
-bench: prepare-dqn models  ## the figures, each beside what it is compared with; JSON goes to results/benchmarks/
-	@mkdir -p results/benchmarks
-	@set -e; for script in benchmarks/*.py; do \
-	  [ $$script != benchmarks/learning.py ] || continue; \
-	  echo "== $$script"; $(RUN)/python $$script --json results/benchmarks/$$(basename $$script .py).json; done
+bench: prepare-bench prepare-servers models  ## all figures beside what they are compared with, ten minutes: results/benchmarks.md
+	@$(RUN)/python benchmarks/run_all.py
 
 learning: prepare-dqn  ## how fast the agent learns: thousands of runs, about an hour, goes on where it was stopped; to results/learning/
 	@$(RUN)/python benchmarks/learning.py --scale
 
 peers: prepare-bench  ## how many rounds PPO, DQN, Vowpal Wabbit and TPE need on the same sites: an hour; to results/learning/
 	@$(RUN)/python benchmarks/peers/run.py --seeds 5 --json results/learning/peers.json
+
+access: prepare  ## who may do what, tried on a real broker: matrix, handshakes, takeover, revocation; to results/reliability/access.json
+	@$(RUN)/python -m benchmarks.access_matrix.run
+
+soak-short: prepare prepare-servers models  ## five minutes of faults on a whole site: no request lost, none doubled; to run/faults.json
+	@$(RUN)/python -m testbed.faults --seed 7 --faults 140 --pace 2 --influxdb --json run/faults.json
+
+faults: prepare prepare-servers models  ## 1,000 faults of 13 kinds, 100,000 requests, an hour; to results/reliability/faults.json
+	@$(RUN)/python -m testbed.faults --seed 7 --faults 1000 --ids 100000 --pace 3 --influxdb --json results/reliability/faults.json
+	@$(RUN)/python -m testbed.faults.page results/reliability/faults.json docs/reliability.md
+
+disks: prepare prepare-servers  ## 500 kill -9 of the response log's writer, on good, full, failing and torn disks; to results/reliability/storage.json
+	@$(RUN)/python -m testbed.storage --json results/reliability/storage.json
+
+recovery: prepare models  ## 50 freezes, kills, and a site without its cloud: how soon it is known; to results/reliability/recovery.json
+	@$(RUN)/python -m testbed.recovery --json results/reliability/recovery.json
+
+bad-input: prepare models  ## a million bad inputs for every decoder, 10,000 to a running site; to results/reliability/bad-input.json
+	@$(RUN)/python -m testbed.hostile --json results/reliability/bad-input.json
+
+soak: faults disks recovery bad-input access load influx-proof  ## all of results/reliability anew: two hours
+
+load: prepare  ## 1,000 simulated devices on one orchestrator: 2,000 requests/s, 150 % of what it carries, a flood, a restart: 5 minutes
+	@$(RUN)/python -m testbed.load all --json results/reliability/load.json
 
 calibration: prepare  ## fit configs/calibrations/a1-paper.yaml to the paper's tables anew
 	@$(RUN)/python -m tierwise.reproduce.paper_fit --write configs/calibrations/a1-paper.yaml
@@ -57,7 +78,13 @@ prepare:
 prepare-dqn:
 	@./scripts/prepare dqn
 
-prepare-bench:  ## the tools that benchmarks/peers compares with (PPO, DQN, Vowpal Wabbit, Optuna), beside PyTorch
+prepare-servers:
+	@./scripts/prepare servers
+
+influx-proof: prepare-servers models  ## 500 rounds shipped to an InfluxDB that is killed in between, each row compared: minutes; to results/reliability/
+	@$(RUN)/python benchmarks/reliability/influx_rounds.py --json results/reliability/influxdb.json
+
+prepare-bench:  ## the tools that benchmarks/ compares with (gRPC, PPO, Vowpal Wabbit, Optuna), beside PyTorch
 	@./scripts/prepare bench
 
 clean:  ## remove what was made here (not the models in the cache)

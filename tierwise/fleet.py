@@ -22,11 +22,13 @@ from broker.mosquitto import MosquittoProcess, MosquittoSettings
 from broker.ports import free_port
 from broker.vocabulary import Link, NodeId, Tier
 from configs.demo import DemoConfig, FleetNode
+from configs.influxdb import InfluxSection
 from configs.node import (
     BrokerSection,
     Discipline,
     ModelsSection,
     NodeConfig,
+    OutboxSection,
     RequesterMode,
     RequesterSection,
     ServiceSection,
@@ -61,6 +63,7 @@ class Fleet:
     links: dict[NodeId, Link]
     directory: Path
     seed: int | None = None
+    influxdb: InfluxSection | None = None
     _broker: MosquittoProcess | None = None
     _proxy_ports: dict[NodeId, int] = field(default_factory=dict)
     _processes: list[Process] = field(default_factory=list)
@@ -137,6 +140,7 @@ class Fleet:
             goal=GoalSection(accuracy_floor=self.config.accuracy_floor, policy=self.config.policy),
             rounds=RoundsSection(min_devices=len(self.devices)),
             files=FilesSection(directory=self.log_directory),
+            influxdb=self.influxdb,
             seed=self.seed,
         )
 
@@ -152,6 +156,8 @@ class Fleet:
             models=ModelsSection(pool=tuple(emulate.reference_ms)),
             service=ServiceSection(discipline=Discipline.TIME_SHARED, queue_length=SERVICE_QUEUE),
             requester=RequesterSection(mode=asks),
+            # All devices share this machine's disk: what they would wait for each other there is not the site's.
+            outbox=OutboxSection(directory=self.directory / "outboxes", synchronous="normal"),
             emulate=emulate.model_copy(update={"link": self.links.get(node.node, Link.REGULAR)}),
         )
 

@@ -1,4 +1,4 @@
-"""The `--since`, `--until` and `--last` options of several subcommands."""
+"""The `--since`, `--until`, `--last` and `--for` options of several subcommands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def since_ns(since: str | None, last: str | None) -> int | None:
     """Where a span begins, in ns of the wall clock; None for the beginning. Raises typer.BadParameter."""
     if last is not None and since is not None:
         raise typer.BadParameter("choose one of --last and --since", param_hint="--last")
-    return _last_ns(last) if last is not None else time_ns(since, "--since")
+    if last is not None:
+        return time.time_ns() - span_s(last, "--last") * 10**9
+    return time_ns(since, "--since")
 
 
 def time_ns(text: str | None, option: str) -> int | None:
@@ -29,8 +31,9 @@ def time_ns(text: str | None, option: str) -> int | None:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9)
 
 
-def _last_ns(text: str) -> int:
+def span_s(text: str, option: str) -> int:
+    """`90s`, `15m`, `2h` or `7d` in seconds. Raises typer.BadParameter."""
     match = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no span like 90s, 15m, 2h or 7d", param_hint="--last")
-    return time.time_ns() - int(match[1]) * SECONDS[match[2]] * 10**9
+        raise typer.BadParameter(f"{text!r} is no span like 90s, 15m, 2h or 7d", param_hint=option)
+    return int(match[1]) * SECONDS[match[2]]

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
+from broker.durable_file import replace_durably
 from configs.calibration import CalibrationConfig
 from model_zoo.manifest import load_manifest
 from orchestrator.calibration.annotated import as_yaml
 from orchestrator.calibration.coefficient import Coefficient
 from orchestrator.calibration.fit import Calibrated, calibrate
 from orchestrator.calibration.reading import Measured, read
-from orchestrator.durable_file import replace_durably
 from orchestrator.errors import OutputRefused
 from orchestrator.report import Filter
 from orchestrator.response_log import LOG_NAME, open_for_reading

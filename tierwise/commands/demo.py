@@ -22,7 +22,7 @@ from broker.vocabulary import Link, ModelName, NodeId
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import ConfigError, Problem, load
 from configs.orchestrator import Policy
-from model_zoo.manifest import load_manifest
+from model_zoo.local_manifest import site_manifest
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from tierwise.commands.zoo import ensure_shown
 from tierwise.demo import FIXED, run_demo
@@ -116,7 +116,7 @@ def _models(console: Console, settings: DemoConfig) -> dict[ModelName, int]:
     """Make sure that every network of the fleet is there; their Top-5 accuracies in tenths of a point."""
     names = sorted({name for section in settings.emulate.values() for name in section.reference_ms})
     console.print(str(ensure_shown(console, names)), highlight=False)
-    return {name: spec.top5_tenths for name, spec in load_manifest().models.items()}
+    return {name: spec.top5_tenths for name, spec in site_manifest().models.items() if spec.top5_tenths is not None}
 
 
 def _called() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from orchestrator.answering import decision_from
 from orchestrator.errors import NotExplained, NothingLogged
 from orchestrator.explained import LoggedDecision, Wanted, decisions
 from orchestrator.response_log import LOG_NAME, has_explanations, open_for_reading
+from tierwise.person import TlsDirectory, endpoint_of, linked, name_for
 from tierwise.plain_words import came_of_it, sentence
 
 app = typer.Typer(add_completion=False)
@@ -36,6 +36,7 @@ def explain(
     request: Annotated[str | None, typer.Option(help="Of this request.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the running orchestrator instead of its files.")] = False,
     config: Annotated[Path | None, typer.Option(help="With --live: the orchestrator's YAML file.")] = None,
+    tls_directory: TlsDirectory = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="With --live: seconds to wait.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -48,7 +49,9 @@ def explain(
         if config is None or device is None or round_ is not None:
             raise typer.BadParameter("goes with --config and --device, and not with --round", param_hint="--live")
         asked = None if request is None else request_id(request)
-        found = [asyncio.run(_ask(load(config, OrchestratorConfig), node_id(device), asked, timeout_s))]
+        settings = load(config, OrchestratorConfig)
+        endpoint = endpoint_of(settings.broker, tls_directory)
+        found = [asyncio.run(_ask(endpoint, settings, node_id(device), asked, timeout_s))]
     elif config is not None:
         raise typer.BadParameter("goes with --live", param_hint="--config")
     else:
@@ -71,12 +74,10 @@ def _read(log: Path, wanted: Wanted) -> list[LoggedDecision]:
 
 
 async def _ask(
-    settings: OrchestratorConfig, device: NodeId, request: RequestId | None, wait_s: float
+    endpoint: Endpoint, settings: OrchestratorConfig, device: NodeId, request: RequestId | None, wait_s: float
 ) -> LoggedDecision:
     """The running orchestrator's answer. Raises TierwiseError."""
-    endpoint = Endpoint(settings.broker.host, settings.broker.port, settings.broker.keepalive_s)
-    here = node_id(f"explain-{secrets.token_hex(4)}")
-    client = MqttClient(endpoint, settings.site, here, "person", announces_state=False)
+    client = MqttClient(endpoint, settings.site, name_for("explain"), "person", announces_state=False)
     heard: asyncio.Queue[Explain] = asyncio.Queue()
 
     def hear(inbound: Inbound) -> None:
@@ -85,19 +86,15 @@ async def _ask(
             heard.put_nowait(inbound.body)
 
     client.subscribe(filter_for(settings.site, Channel.EXPLAIN, device), Channel.EXPLAIN, hear)
-    link = asyncio.create_task(client.run(), name="link")
-    try:
-        async with asyncio.timeout(wait_s):
-            await client.wait_connected()
-            client.publish(Address(settings.site, device, Channel.EXPLAIN_ASK), ExplainAsk(request_id=request))
-            told = await heard.get()
-    except TimeoutError as error:
-        who = f"{settings.node} at site {settings.site}" if client.connected else f"a broker at {endpoint}"
-        raise NotConnected(f"no answer from {who}; start it, or correct --config") from error
-    finally:
-        await client.stop()
-        link.cancel()
-        await asyncio.gather(link, return_exceptions=True)
+    async with linked(client):
+        try:
+            async with asyncio.timeout(wait_s):
+                await client.wait_connected()
+                client.publish(Address(settings.site, device, Channel.EXPLAIN_ASK), ExplainAsk(request_id=request))
+                told = await heard.get()
+        except TimeoutError as error:
+            who = f"{settings.node} at site {settings.site}" if client.connected else f"a broker at {endpoint}"
+            raise NotConnected(f"no answer from {who}; start it, or correct --config") from error
     if (decision := decision_from(device, told)) is None:
         raise NothingLogged(f"{device} was never told anything" + ("" if request is None else f" for {request}"))
     return decision

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +15,13 @@ from broker.errors import NotConnected
 from broker.events import log_to_stderr
 from broker.messages import Goal, GoalSet
 from broker.topics import Address, Channel, filter_for
-from broker.vocabulary import node_id
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig, Policy
+from configs.watching import Watch
+from model_zoo.local_manifest import site_manifest
+from orchestrator.accuracy import accuracies_of
 from tierwise.floor_option import floor_percent
+from tierwise.person import TlsDirectory, endpoint_of, linked, name_for
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Run the Intelligent Orchestrator, or change its goal."
@@ -32,13 +34,15 @@ ConfigFile = Annotated[Path, typer.Option("--config", help="The orchestrator's Y
 def run(config: ConfigFile) -> None:
     """Decide, learn and log for one site until SIGTERM or Ctrl-C.
 
+    What is changed in the file takes effect within two seconds, on SIGHUP at once; the log says what needs a restart.
+
     Exit codes: 0 after a clean end; 1 when a file, or a checkpoint in files.directory, cannot be used; 2 wrong usage.
     """
     from orchestrator.live import serve
 
-    settings = load(config, OrchestratorConfig)
-    log_to_stderr(settings.log_level)
-    raise typer.Exit(serve(settings))
+    watch = Watch(config, OrchestratorConfig)
+    log_to_stderr(watch.in_force.log_level)
+    raise typer.Exit(serve(watch))
 
 
 @app.command(epilog="Example: tierwise orchestrator goal --config orchestrator.yaml --floor 85 --policy edge_only")
@@ -47,6 +51,7 @@ def goal(
     floor: Annotated[str | None, typer.Option(help="Accuracy floor: min, max, or average Top-5 in %.")] = None,
     policy: Annotated[Policy | None, typer.Option(help="Who decides.")] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the answer.")] = 5.0,
+    tls_directory: TlsDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the goal of a running site, or change its accuracy floor, its policy, or both.
@@ -56,8 +61,10 @@ def goal(
     settings = load(config, OrchestratorConfig)
     wanted = None
     if floor is not None or policy is not None:
-        wanted = GoalSet(accuracy_floor_percent=None if floor is None else floor_percent(floor), policy=policy)
-    in_force = asyncio.run(_goal(settings, wanted, timeout_s))
+        highest = accuracies_of(site_manifest(settings.files.manifest)).best_tenths / 10
+        percent = None if floor is None else floor_percent(floor, highest)
+        wanted = GoalSet(accuracy_floor_percent=percent, policy=policy)
+    in_force = asyncio.run(_goal(endpoint_of(settings.broker, tls_directory), settings, wanted, timeout_s))
     if as_json:
         print(json.dumps(msgspec.to_builtins(in_force)))
     else:
@@ -67,11 +74,9 @@ def goal(
         )
 
 
-async def _goal(settings: OrchestratorConfig, wanted: GoalSet | None, timeout_s: float) -> Goal:
+async def _goal(endpoint: Endpoint, settings: OrchestratorConfig, wanted: GoalSet | None, timeout_s: float) -> Goal:
     """The goal in force; after a change, the one that the orchestrator then published. Raises TierwiseError."""
-    endpoint = Endpoint(settings.broker.host, settings.broker.port, settings.broker.keepalive_s)
-    here = node_id(f"goal-{secrets.token_hex(4)}")
-    client = MqttClient(endpoint, settings.site, here, "person", announces_state=False)
+    client = MqttClient(endpoint, settings.site, name_for("goal"), "person", announces_state=False)
     heard: asyncio.Queue[Goal] = asyncio.Queue()
 
     def hear(inbound: Inbound) -> None:
@@ -79,23 +84,19 @@ async def _goal(settings: OrchestratorConfig, wanted: GoalSet | None, timeout_s:
             heard.put_nowait(inbound.body)
 
     client.subscribe(filter_for(settings.site, Channel.GOAL, settings.node), Channel.GOAL, hear)
-    link = asyncio.create_task(client.run(), name="link")
-    try:
-        async with asyncio.timeout(timeout_s):
-            await client.wait_connected()
-            current = await heard.get()
-            if wanted is not None:
-                client.publish(Address(settings.site, settings.node, Channel.GOAL_SET), wanted)
-                before, current = current, await heard.get()
-                while current.policy_version <= before.policy_version:
-                    current = await heard.get()
-            return current
-    except TimeoutError as error:
-        raise NotConnected(_what_failed(client, settings)) from error
-    finally:
-        await client.stop()
-        link.cancel()
-        await asyncio.gather(link, return_exceptions=True)
+    async with linked(client):
+        try:
+            async with asyncio.timeout(timeout_s):
+                await client.wait_connected()
+                current = await heard.get()
+                if wanted is not None:
+                    client.publish(Address(settings.site, settings.node, Channel.GOAL_SET), wanted)
+                    before, current = current, await heard.get()
+                    while current.policy_version <= before.policy_version:
+                        current = await heard.get()
+                return current
+        except TimeoutError as error:
+            raise NotConnected(_what_failed(client, settings)) from error
 
 
 def _what_failed(client: MqttClient, settings: OrchestratorConfig) -> str:

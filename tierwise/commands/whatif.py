@@ -14,7 +14,7 @@ from rich.table import Table
 from broker.errors import TierwiseError
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig
-from model_zoo.manifest import load_manifest
+from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of, floor_tenths
 from orchestrator.checkpoint import read_checkpoint
 from orchestrator.errors import NothingLogged
@@ -44,12 +44,13 @@ def whatif(
     table has a row where the joint action changes, and a PNG of the curve is written. Exit codes: 0 printed; 1 nothing
     learned yet, or a file that cannot be read or written; 2 wrong usage.
     """
-    where = directory if config is None else load(config, OrchestratorConfig).files.directory
+    settings = None if config is None else load(config, OrchestratorConfig)
+    where = directory if settings is None else settings.files.directory
     file = where / CHECKPOINT
     if not file.exists():
         raise NothingLogged(f"{file} is not there: the policy factored has learned nothing there yet")
-    accuracies = accuracies_of(load_manifest())
-    floors = None if floor is None else [floor_tenths(floor_percent(floor))]
+    accuracies = accuracies_of(site_manifest(None if settings is None else settings.files.manifest))
+    floors = None if floor is None else [floor_tenths(floor_percent(floor, accuracies.best_tenths / 10))]
     rows = what_if(read_checkpoint(file), dict(accuracies.tenths), floors)
     if not rows:
         raise NothingLogged("the devices of the last round cannot meet that floor")
