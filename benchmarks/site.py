@@ -79,6 +79,7 @@ def orchestrator(
         "goal": {"policy": policy, "accuracy_floor": "min"},
         "q_learning": {"epsilon": 0.0},  # always the greedy action: the dearer branch, an argmax over all joint actions
         "rounds": {"min_devices": devices, "open_period_s": 0.5},
+        "limits": {"messages_per_s": 100_000, "burst": 100_000},  # devices that run nothing ask often
         "files": {"directory": str(directory), "checkpoint_every_rounds": 1000},
         **sections,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -55,6 +56,9 @@ def alone(directory: Path) -> Iterator[None]:
         yield
 
 
+SWITCH_S = 0.0005
+
+
 @contextmanager
 def shipper(
     directory: Path, section: InfluxSection, told: Callable[[int], None] = lambda _: None
@@ -62,6 +66,9 @@ def shipper(
     """A shipper to run, alone on its log. Raises AlreadyShipping, LogRefused."""
     from orchestrator.shipping.target import Target  # 39 MB: influxdb_client
 
+    # One thread makes lines while the other waits for the server, and should not wait 5 ms for the interpreter each
+    # time that it has an answer: a quarter more points a second on two cores.
+    sys.setswitchinterval(SWITCH_S)
     with (
         alone(directory),
         open_outbox(directory, section) as outbox,
