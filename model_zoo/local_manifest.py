@@ -6,7 +6,6 @@ under a lock, whole or not at all. It is read with the same strictness as every 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from broker.durable_file import replace_durably
 from broker.vocabulary import ModelName
 from configs.loader import load
 from configs.section import Model, Section
@@ -130,13 +130,8 @@ def change_local(directory: Path, change: Callable[[LocalManifest], LocalManifes
     with only_one(directory / f".{LOCAL}.lock"):
         content = change(read_local(directory)).model_dump(mode="json", exclude_none=True)
         text = HEADING + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120)
-        partial = directory / f".{LOCAL}.{os.getpid()}"
         try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            replace_durably(path, lambda file: file.write(text.encode("utf-8")))
         except OSError as error:
             raise IndexUnusable(f"cannot write {path}: {error.strerror}") from error
     return path

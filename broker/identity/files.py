@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from broker.durable_file import sync_folder
 from broker.errors import IdentityUnusable
 
 PRIVATE = 0o600
@@ -35,17 +36,9 @@ def write_whole(path: Path, content: bytes, mode: int = PUBLIC, *, durable: bool
                 os.fsync(descriptor)
         beside.replace(path)
         if durable:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
         raise IdentityUnusable(f"cannot write {path}: {error.strerror}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:

@@ -8,7 +8,6 @@ Exit codes: 0 nothing got through; 1 something did, or the site failed; 130 inte
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from testbed.hostile.endured_images import endure_images
 from testbed.hostile.messages import bad_messages
 from testbed.hostile.mutants import HANG_S, run, targets
 from testbed.hostile.through_broker import endure
+from testbed.verdict import told
 
 EXAMPLES = Path(__file__).parents[2] / "tests" / "wire" / "valid"
 MEMORY_MB = 20.0
@@ -86,11 +86,11 @@ def faults_of(result: dict[str, Any]) -> list[str]:
 def _progress(what: str, total: int) -> Callable[[int], None]:
     started_s = time.monotonic()
 
-    def told(done: int) -> None:
+    def tell(done: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{what}: {done} of {total}, {time.monotonic() - started_s:.0f} s", end="", file=sys.stderr)
 
-    return told
+    return tell
 
 
 def main() -> int:
@@ -111,20 +111,14 @@ def main() -> int:
         result |= {"named": named(), "images": endure_images(), "generated": generated(options.inputs, options.seed)}
         if options.messages:
             with tempfile.TemporaryDirectory() as folder:
-                told = _progress("through the broker", options.messages)
-                result["site"] = endure(Path(folder), options.messages, EXAMPLES, told).as_json()
+                progress = _progress("through the broker", options.messages)
+                result["site"] = endure(Path(folder), options.messages, EXAMPLES, progress).as_json()
     except KeyboardInterrupt:
         return 130
     except (TierwiseError, TimeoutError) as error:
         print(f"testbed.hostile: {error}", file=sys.stderr)
         return 1
-    result["faults"] = faults_of(result)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 1 if result["faults"] else 0
+    return told(result, faults_of(result), options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import signal
 import statistics
@@ -27,6 +26,7 @@ from broker.vocabulary import NodeId
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from testbed.recovery.site import CLOUD, DEVICES, EDGE, ORCHESTRATOR, SITE, TrialSite
 from testbed.recovery.watch import Watch, seconds_until
+from testbed.verdict import told
 
 GOAL_KNOWN_S = 3.0
 GOAL_LOCAL_MS = 1000.0
@@ -181,13 +181,7 @@ def main() -> int:
     except TierwiseError as error:
         print(f"testbed.recovery: {error}", file=sys.stderr)
         return 1
-    faults = faults_of(result)
-    text = json.dumps({**about, **result, "faults": faults}, indent=1)
-    print(text)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 1 if faults else 0
+    return told({**about, **result}, faults_of(result), options.json)
 
 
 if __name__ == "__main__":

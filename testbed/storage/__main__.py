@@ -8,7 +8,6 @@ Exit codes: 0 nothing was lost or doubled; 1 something was; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import sqlite3
@@ -23,6 +22,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 from orchestrator.response_log import open_for_reading
+from testbed.verdict import told
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("kill", "kill", "torn_tail", "full_disk", "failing_disk")
@@ -141,12 +141,7 @@ def main() -> int:
             result = trial(Path(folder), options.kills, options.seed)
     except KeyboardInterrupt:
         return 130
-    text = json.dumps({**about, **asdict(result), "faults": faults_of(result)}, indent=1)
-    print(text)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return 1 if faults_of(result) else 0
+    return told({**about, **asdict(result)}, faults_of(result), options.json)
 
 
 if __name__ == "__main__":
