@@ -12,6 +12,7 @@ from orchestrator.explaining import Why
 from orchestrator.response_log import has_explanations, last_round
 
 WHY_COLUMNS = tuple(field.name for field in fields(Why))
+NOT_AHEAD_NS = "(CAST(strftime('%s', 'now') AS INTEGER) + 3600) * 1000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,20 @@ def _select(connection: sqlite3.Connection, wanted: Wanted) -> list[LoggedDecisi
     terms = [("d.round", wanted.round), ("d.node", wanted.node), ("d.request_id", wanted.request_id)]
     used = [(column, value) for column, value in terms if value is not None]
     last_alone = wanted.round is None and wanted.request_id is None
+    # Rows that were stored while the clock was ahead (`series_times`) count as the last only where there are no others.
+    for until in (f" AND d.time_ns <= {NOT_AHEAD_NS}", "") if last_alone else ("",):
+        if found := _rows(connection, used, until, "d.time_ns DESC LIMIT 1" if last_alone else "d.node"):
+            return found
+    return []
+
+
+def _rows(connection: sqlite3.Connection, used: list[tuple[str, Any]], until: str, order: str) -> list[LoggedDecision]:
     why = ", ".join(f"d.{column}" if has_explanations(connection) else "NULL" for column in WHY_COLUMNS)
     rows = connection.execute(
         "SELECT d.node, d.request_id, d.round, d.policy, d.explored, d.floor_tenths, d.tier, d.model, "
         f"r.outcome, r.tier, r.model, r.response_ms, {why} "
         "FROM decision d LEFT JOIN response r ON r.node = d.node AND r.request_id = d.request_id "
-        f"WHERE {' AND '.join(f'{column} = ?' for column, _ in used)} "
-        f"ORDER BY {'d.time_ns DESC LIMIT 1' if last_alone else 'd.node'}",
+        f"WHERE {' AND '.join(f'{column} = ?' for column, _ in used)}{until} ORDER BY {order}",
         [value for _, value in used],
     )
     return [_decision(*row) for row in rows]

@@ -27,6 +27,7 @@ from orchestrator.log_rows import (
     Stored,
     TelemetryRow,
 )
+from orchestrator.series_times import SeriesTimes
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Done:
 
 
 class LogStore:
-    """Knows the last time of each node in each table. Mutable; not for threads."""
+    """Stores batches through one connection. Mutable; not for threads."""
 
     def __init__(
         self,
@@ -92,12 +93,8 @@ class LogStore:
         self._connection = connection
         self._site = site
         self._accuracy_tenths = accuracy_tenths
-        self._clock = clock
         self._dropped = dropped
-        self._last_ns = {
-            table: dict(connection.execute(f"SELECT node, max(time_ns) FROM {table} GROUP BY node"))
-            for table in COLUMNS
-        }
+        self._times = SeriesTimes(connection, COLUMNS, clock)
         self._trimmed_id = 0
         most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // MOST_VALUES_A_ROW
         self._sizes = [size for size in ROWS_A_STATEMENT if size <= most]
@@ -237,12 +234,9 @@ class LogStore:
     # -- any table ----------------------------------------------------------------------------------------------
 
     def _insert(self, table: str, rows: Sequence[tuple[NodeId, Values]]) -> set[int]:
-        """Insert in this order, at strictly increasing times of each node. Returns the places that were left out."""
-        last_ns, wall_ns = self._last_ns[table], int(self._clock.wall() * 1e9)
-        timed = []
-        for node, values in rows:
-            time_ns = last_ns[node] = max(wall_ns, last_ns.get(node, 0) + 1)
-            timed.append((time_ns, self._site, node, *values))
+        """Insert in this order, at times of `SeriesTimes`. Returns the places that were left out."""
+        wall_ns = self._times.now_ns()
+        timed = [(self._times.assign(table, node, wall_ns), self._site, node, *values) for node, values in rows]
         left_out, at = set(), 0
         for portion in _portions(timed, self._sizes):
             try:

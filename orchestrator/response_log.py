@@ -1,8 +1,9 @@
 """The response log: one SQLite file (WAL), the embedded default store and the later outbox.
 
 Tables `response`, `decision` and `telemetry`. `id` grows with every stored row, so a shipper can remember how far it
-came. `time_ns` is the wall clock, assigned once when a row is stored and strictly increasing per node and table even
-when that clock steps back: with the tags it is a point's identity. UNIQUE (node, request_id) drops doubles.
+came. `time_ns` is the wall clock, assigned once when a row is stored, unique per node and table, and increasing even
+when that clock steps back (by more than an hour: increasing again from there, `series_times`): with the tags it is a
+point's identity. UNIQUE (node, request_id) drops doubles.
 `response` and `decision` are kept for ever, of `telemetry` the newest rows of a configured number.
 
 Version 2 added to `decision` why it was made, and an index of rounds. Version 3 added the books of the shipper

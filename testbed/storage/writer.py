@@ -2,7 +2,7 @@
 
     python -m testbed.storage.writer LOG SEED [LARGEST_BYTES]
 
-Its wall clock steps by up to an hour, back and forth. With LARGEST_BYTES no file may grow beyond that, as on a full
+Its wall clock steps back and forth within an hour. With LARGEST_BYTES no file may grow beyond that, as on a full
 disk; nothing is acknowledged then until the process ends.
 """
 
@@ -22,13 +22,13 @@ from orchestrator.log_rows import DecisionRow, Listener, ReportRow, Stored, Tele
 from orchestrator.log_writer import LogWriter
 
 NODES = [NodeId(f"s{number}") for number in range(1, 6)]
-HOUR_S = 3600.0
+MAX_STEP_S = 1800.0  # the log is never more than an hour ahead: then its times would begin anew
 MOST_WAITING = 500
 D0 = ModelName("d0")
 
 
 class SteppingClock(SystemClock):
-    """The time of day jumps by up to an hour now and then, in both directions."""
+    """The time of day jumps within an hour now and then, in both directions."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -36,7 +36,7 @@ class SteppingClock(SystemClock):
 
     def wall(self) -> float:
         if self._chance.random() < 0.02:
-            self._off_s = self._chance.uniform(-HOUR_S, HOUR_S)
+            self._off_s = self._chance.uniform(-MAX_STEP_S, MAX_STEP_S)
         return super().wall() + self._off_s
 
 

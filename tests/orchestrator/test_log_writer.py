@@ -25,6 +25,7 @@ from orchestrator.response_log import VERSION, last_round, open_for_reading, ope
 
 S1, S2 = NodeId("s1"), NodeId("s2")
 PATIENCE_S = 15
+DAY_S, NS = 86_400, 1_000_000_000
 
 
 @dataclass
@@ -184,7 +185,7 @@ def test_time_strictly_increases_per_node_though_the_clock_steps_back(
     for place in range(3):
         writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
         ears.wait_stored(1)
-        clock.step_wall(-3600)
+        clock.step_wall(-900)
     writer.close()
     again = LogWriter(path, SiteId("home"), accuracies.tenths, ears.listener(), clock)
     again.start()
@@ -196,6 +197,82 @@ def test_time_strictly_increases_per_node_though_the_clock_steps_back(
 
     assert [times[0], times[0] + 1, times[0] + 2, times[0] + 3] == times
     assert [(int(clock.wall() * 1e9),)] == _rows(path, "SELECT time_ns FROM response WHERE node='s2'")
+
+
+def test_a_clock_that_was_a_month_ahead_costs_one_stretch_of_rows(
+    writer: LogWriter, path: Path, ears: Ears, clock: ManualClock, accuracies: Accuracies
+) -> None:
+    """Once the clock is right again, rows have the right time again, increase, and none shares a timestamp."""
+    right_ns = int(clock.wall() * 1e9)
+    clock.step_wall(30 * DAY_S)
+    for place in range(3):
+        writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
+    ears.wait_stored(3)
+    clock.step_wall(-30 * DAY_S)
+    for place in range(3, 6):
+        clock.advance(1)
+        writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
+        ears.wait_stored(1)
+    writer.close()
+    times = [ns - right_ns for (ns,) in _rows(path, "SELECT time_ns FROM response ORDER BY id")]
+
+    assert [NS, 2 * NS, 3 * NS] == times[3:]
+    assert len(set(times)) == len(times)
+    clock.advance(1)
+    again = LogWriter(path, SiteId("home"), accuracies.tenths, ears.listener(), clock)  # also in a later process
+    again.start()
+    again.put(ReportRow(S1, _report("request-6", decided=False)))
+    ears.wait_stored(1)
+    again.close()
+
+    assert [(right_ns + 4 * NS,)] == _rows(path, "SELECT time_ns FROM response WHERE request_id='request-6'")
+
+
+def test_a_log_ahead_of_the_clock_is_warned_of_at_once(
+    writer: LogWriter,
+    path: Path,
+    ears: Ears,
+    clock: ManualClock,
+    accuracies: Accuracies,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With the lead in seconds and a hint, once in ten minutes; and at a start, before anything is stored."""
+    clock.step_wall(1000)
+    writer.put(ReportRow(S1, _report("request-0", decided=False)))
+    ears.wait_stored(1)
+    clock.step_wall(-1000)
+    for place in range(1, 4):
+        writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
+        ears.wait_stored(1)
+    writer.close()
+    (warned,) = [record.getMessage() for record in caplog.records if "log_ahead_of_clock" in record.getMessage()]
+    caplog.clear()
+    LogWriter(path, SiteId("home"), accuracies.tenths, ears.listener(), clock).connection.close()
+
+    assert "lead_s=1000.000" in warned
+    assert "hint=" in warned
+    assert "lead_s=1000.000" in caplog.text
+
+
+def test_a_timestamp_of_the_wrong_clock_is_not_given_to_a_second_row(
+    writer: LogWriter, path: Path, ears: Ears, clock: ManualClock
+) -> None:
+    """When the right time comes to where rows of the wrong clock are, the next free nanosecond is taken."""
+    clock.step_wall(2 * 3600)
+    for place in range(3):
+        writer.put(ReportRow(S1, _report(f"request-{place}", decided=False)))
+    ears.wait_stored(3)
+    clock.step_wall(-2 * 3600)
+    writer.put(ReportRow(S1, _report("request-3", decided=False)))
+    ears.wait_stored(1)
+    clock.advance(2 * 3600)
+    writer.put(ReportRow(S1, _report("request-4", decided=False)))
+    ears.wait_stored(1)
+    writer.close()
+    times = [ns for (ns,) in _rows(path, "SELECT time_ns FROM response ORDER BY id")]
+
+    assert [times[0], times[0] + 1, times[0] + 2] == times[:3]
+    assert [times[0] - 2 * 3600 * NS, times[0] + 3] == times[3:]
 
 
 def test_a_locked_database_is_tried_again_and_nothing_acknowledged_before(
