@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from paho.mqtt.reasoncodes import ReasonCode
@@ -26,7 +26,7 @@ from broker.incoming import Inbound, accept
 from broker.messages import Message, State
 from broker.outgoing import Outgoing, outgoing
 from broker.paho_link import LinkEvents, PahoLink, Will
-from broker.publish_packet import FAILED, Publish
+from broker.publish_packet import FAILED, SESSION_TAKEN_OVER, Publish
 from broker.rate_limit import RateLimit, RefusalLog
 from broker.tls import why_no_link
 from broker.topics import Address, Channel, topic_for
@@ -38,6 +38,13 @@ log = logging.getLogger(__name__)
 
 STABLE_S = 6.0  # a link that stood so long is soon tried again; longer than an attempt to connect may take
 STOPPED_TIMEOUT_S = 2.0
+# Two clients with one identity end each other's connection for as long as both come back at once.
+TAKEOVER_WINDOW_S = 60.0
+KEPT_SESSIONS = 16  # of this client's own, to tell another's from
+MIN_TAKEOVER_BACKOFF_S, MAX_TAKEOVER_BACKOFF_S = 60.0, 600.0
+TAKEOVER_HINT = (
+    "another process connected with this identity: stop one of the two, or give it a node id and certificate of its own"
+)
 
 
 Handler = Callable[[Inbound], None]
@@ -59,7 +66,9 @@ class MqttClient:
         announces_state: bool = True,
         clock: Clock | None = None,
         limit: RateLimit | None = None,
+        rng: random.Random | None = None,
     ) -> None:
+        """`rng` draws the jitter of reconnect delays."""
         self.site = site
         self.node = node
         self.session = 0
@@ -82,6 +91,11 @@ class MqttClient:
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
         self._why = ""  # there is no link
+        self._rng = rng or random.Random()
+        self._sessions: deque[int] = deque(maxlen=KEPT_SESSIONS)
+        self._closed_s: float | None = None  # when the broker closed the last link without a reason
+        self._taken_over_s: float | None = None  # when another client last took this one's session
+        self._backoff_s = 0.0  # more than usual, before the next attempt to connect
 
     @property
     def connected(self) -> bool:
@@ -189,7 +203,8 @@ class MqttClient:
             if self._clock.monotonic() - started_s >= STABLE_S:
                 delay_s = self._endpoint.reconnect_min_s
             if not self._stopping:
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
+                backoff_s, self._backoff_s = self._backoff_s, 0.0
+                await asyncio.sleep(backoff_s + delay_s * self._rng.uniform(0.5, 1.0))
                 delay_s = min(delay_s * 2, self._endpoint.reconnect_max_s)
 
     async def _link_once(self) -> None:
@@ -213,6 +228,7 @@ class MqttClient:
 
     def _on_link_up(self, link: PahoLink) -> None:
         self._link = link
+        self._sessions.append(self.session)
         # The hooks publish too, under packet ids that start again.
         unacknowledged, self._unacknowledged = self._unacknowledged, {}
         self._awaiting_suback = {link.subscribe(self._filters): list(self._filters)} if self._filters else {}
@@ -226,12 +242,13 @@ class MqttClient:
             if message.is_worth_repeating(now_s):
                 self._guarded(self._send, link, message)  # there may be more of them than may wait
 
-    def _on_link_lost(self, reason: str) -> None:
+    def _on_link_lost(self, reason: str, code: int | None) -> None:
         self._link = None
         self._subscribed.clear()
         self._lost.set()
         if not self._stopping:
             event(log, logging.WARNING, "link_lost", node=self.node, reason=reason)
+            self._look_for_takeover(code)
             for hook in self.on_disconnect:
                 self._guarded(hook)
 
@@ -245,6 +262,46 @@ class MqttClient:
             event(log, logging.WARNING, "handler_failed", node=self.node, handler=call, error=error)
         except Exception:
             log.exception("handler_failed node=%s handler=%s", self.node, call)
+
+    # -- two clients with one identity ------------------------------------------------------------------------
+
+    def _look_for_takeover(self, code: int | None) -> None:
+        """Judge the end of a link by its reason code.
+
+        Mosquitto sends 0x8E from 2.0.15 on; before, it closes without a reason. Then the state that is retained when
+        this client is back tells (`_check_own_state`), and so soon after such a take-over the next end is another.
+        """
+        now_s = self._clock.monotonic()
+        self._closed_s = None
+        if code == SESSION_TAKEN_OVER or (code == 0 and self._recently_taken_over(now_s)):
+            self._on_taken_over(now_s)
+        elif code == 0:
+            self._closed_s = now_s
+
+    def _check_own_state(self, state: object) -> None:
+        """A state of this node under a session that is not ours, after an end without a reason, names that reason."""
+        if self._closed_s is None or not isinstance(state, State) or state.session in self._sessions:
+            return
+        closed_s, self._closed_s = self._closed_s, None
+        self._on_taken_over(closed_s)
+
+    def _recently_taken_over(self, now_s: float) -> bool:
+        return self._taken_over_s is not None and now_s - self._taken_over_s <= TAKEOVER_WINDOW_S
+
+    def _on_taken_over(self, when_s: float) -> None:
+        """Log it, and for the second time within TAKEOVER_WINDOW_S leave the identity to the other for minutes."""
+        if self._recently_taken_over(when_s):
+            self._backoff_s = self._rng.uniform(MIN_TAKEOVER_BACKOFF_S, MAX_TAKEOVER_BACKOFF_S)
+        self._taken_over_s = when_s
+        event(
+            log,
+            logging.WARNING,
+            "session_taken_over",
+            node=self.node,
+            broker=self._endpoint,
+            backoff_s=self._backoff_s,
+            hint=TAKEOVER_HINT,
+        )
 
     # -- outgoing ---------------------------------------------------------------------------------------------
 
@@ -297,4 +354,6 @@ class MqttClient:
         except Refused as refusal:
             self.refuse(refusal, node=self.node)
             return
+        if inbound.address.channel is Channel.STATE and inbound.address.node == self.node:
+            self._check_own_state(inbound.body)
         self._guarded(self._handlers[inbound.address.channel], inbound)

@@ -18,6 +18,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -25,12 +26,15 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from broker.buffer_socket import BufferSocket
 from broker.errors import NotConnected
 from broker.publish_packet import (
+    DISCONNECT,
+    FAILED,
     PUBACK,
     PUBLISH,
     TYPE_MASK,
     MalformedPacket,
     Publish,
     frame_length,
+    read_disconnect,
     read_puback,
     read_publish,
     write_publish,
@@ -43,6 +47,7 @@ ARRIVING_BYTES = 262_144  # read at once, into memory that is kept: asyncio woul
 TAKEN = bytes([PUBACK, 2])  # then the packet id; success
 READ_BEFORE_WRITING = 8  # packets; what is written waits for so many, not for all that came together
 CLOSE_TIMEOUT_S = 1.0
+CLOSED = "closed by the broker"
 PINGREQ, PINGRESP = b"\xc0\x00", 0xD0
 
 
@@ -56,13 +61,17 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class LinkEvents:
-    """Whom a link calls, always from the loop. `lost` is called once, and only after `connected`."""
+    """Whom a link calls, always from the loop.
+
+    `lost` is called once, and only after `connected`: with the reason as text, and the reason code of the broker's
+    DISCONNECT; 0 where the connection was closed without one, None where we gave it up.
+    """
 
     connected: Callable[[PahoLink], None]
     message: Callable[[Publish], None]
     puback: Callable[[int, int], None]
     suback: Callable[[int, list[ReasonCode]], None]
-    lost: Callable[[str], None]
+    lost: Callable[[str, int | None], None]
 
 
 class _PahoOverBuffers(mqtt.Client):
@@ -214,6 +223,9 @@ class PahoLink(asyncio.BufferedProtocol):
         if kind == PINGRESP:
             self._silence.answered()
             return
+        if kind == DISCONNECT and self._is_up:
+            code = read_disconnect(packet, header)
+            self._lost(_reason_of(code), code)  # before paho: some of its versions drop a code without properties
         if kind != PUBLISH:
             buffers.give(packet)
             while buffers.readable and self._mqtt.socket() is not None:
@@ -226,11 +238,10 @@ class PahoLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         try:
-            if error is not None:
-                self._lost(str(error))  # before paho does: it knows no more than that there is an end
+            # Before paho does: it knows no more than that there is an end.
+            self._lost(str(error) if error is not None else CLOSED, 0)
             self._mqtt.buffers.ended = True
-            self._mqtt.loop_read()  # paho reads the end of the stream and says so through on_disconnect
-            self._lost(str(error) if error is not None else "closed by the broker")
+            self._mqtt.loop_read()  # paho reads the end of the stream
         finally:
             self._ended.set()
 
@@ -266,14 +277,14 @@ class PahoLink(asyncio.BufferedProtocol):
     ) -> None:
         self._lost(str(code))
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, code: int | None = None) -> None:
         if self._look is not None:
             self._look.cancel()
         if not self._accepted.done():
             self._accepted.set_exception(NotConnected(f"the connection ended before it was accepted: {reason}"))
         if self._is_up:
             self._is_up = False
-            self._events.lost(reason)
+            self._events.lost(reason, code)
 
     def _look_at_link(self) -> None:
         if self._mqtt.socket() is None:
@@ -304,3 +315,13 @@ class PahoLink(asyncio.BufferedProtocol):
         if self._mqtt.socket() is not None:
             self._mqtt.loop_write()
         self._mqtt.buffers.flush()
+
+
+def _reason_of(code: int) -> str:
+    """The name that MQTT 5 gives the reason code of a DISCONNECT."""
+    if code < FAILED:
+        return CLOSED
+    try:
+        return str(ReasonCode(PacketTypes.DISCONNECT, identifier=code))
+    except KeyError:
+        return f"reason code {code:#04x}"

@@ -1,4 +1,4 @@
-"""Reads and writes MQTT 5 PUBLISH packets, the bulk of what arrives and leaves.
+"""Reads and writes MQTT 5 PUBLISH packets, the bulk of what arrives and leaves, and reads PUBACK and DISCONNECT.
 
 paho builds a table of all MQTT properties for each packet that it reads, and locks and a condition for each that it
 sends, which takes five times as long as the rest of a message's way through this process. Only what our protocol uses
@@ -11,6 +11,8 @@ from msgspec import Struct
 
 PUBLISH = 0x30
 PUBACK = 0x40
+DISCONNECT = 0xE0
+SESSION_TAKEN_OVER = 0x8E  # the broker's reason to end a connection whose client id connected anew
 QOS_1 = 0x02
 FAILED = 0x80  # reason codes from here on
 TYPE_MASK = 0xF0
@@ -80,6 +82,11 @@ def read_puback(packet: bytes, header: int) -> tuple[int, int]:
         raise MalformedPacket("PUBACK: no packet id")
     code = packet[header + 2] if len(packet) > header + 2 else 0
     return int.from_bytes(packet[header : header + 2]), code
+
+
+def read_disconnect(packet: bytes, header: int) -> int:
+    """The reason code of a DISCONNECT from the broker; without one it is 0 (MQTT 5, 3.14.2.1)."""
+    return packet[header] if len(packet) > header else 0
 
 
 def read_publish(flags: int, body: bytes, at: int = 0) -> Publish:

@@ -34,7 +34,7 @@ def attempt(endpoint: Endpoint) -> str:
 
 
 async def _attempt(endpoint: Endpoint) -> str:
-    events = LinkEvents(lambda _: None, lambda _: None, lambda *_: None, lambda *_: None, lambda _: None)
+    events = LinkEvents(lambda _: None, lambda _: None, lambda *_: None, lambda *_: None, lambda *_: None)
     link = PahoLink("whoever", 5, None, events)
     try:
         await link.open(endpoint.host, endpoint.port, endpoint.tls.context() if endpoint.tls else None)

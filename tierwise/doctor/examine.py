@@ -29,9 +29,10 @@ from tierwise.doctor.key_rules import (
     secret_rules,
 )
 from tierwise.doctor.limit_rules import limit_rules
+from tierwise.doctor.log_rules import end_of, log_rules
 from tierwise.doctor.yaml_rules import Settings, certificate_of, yaml_rules
 
-SUFFIXES = (".conf", ".json", ".key", ".crt", ".pem", ".yaml", ".yml")
+SUFFIXES = (".log", ".conf", ".json", ".key", ".crt", ".pem", ".yaml", ".yml")
 LARGEST_BYTES = 100_000_000  # the accounts of a hundred thousand nodes
 ALL_RULES: tuple[Rule[Any], ...] = (
     *broker_rules.rules,
@@ -41,6 +42,7 @@ ALL_RULES: tuple[Rule[Any], ...] = (
     *certificate_rules.rules,
     *revocation_rules.rules,
     *yaml_rules.rules,
+    *log_rules.rules,
 )
 
 
@@ -62,6 +64,8 @@ def examine(places: Sequence[Path], now: datetime) -> Examined:
         try:
             if path.is_dir():
                 findings.append(_unreadable(path, "the folder is closed to this user"))
+            elif path.suffix == ".log":
+                findings += log_rules.judge(path, end_of(path))
             elif path.stat().st_size > LARGEST_BYTES:
                 findings.append(_unreadable(path, f"larger than {LARGEST_BYTES // 1_000_000} MB"))
             else:

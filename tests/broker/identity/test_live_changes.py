@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -11,6 +13,7 @@ from benchmarks.access_matrix.handshakes import ACCEPTED, attempt
 from benchmarks.access_matrix.party import Party
 from benchmarks.access_matrix.site import Site
 from broker.access import Role
+from broker.client import MqttClient
 from broker.codec import encode
 from broker.errors import IdentityUnusable, NotConnected
 from broker.identity.accounts import Account
@@ -190,3 +193,27 @@ def test_whoever_is_revoked_while_another_command_tells_the_broker_stays_out(own
 
     assert (True, []) == (s1["data"]["client"]["disabled"], s1["data"]["client"].get("roles", []))
     assert [S2] == [role["rolename"] for role in s2["data"]["client"]["roles"]]
+
+
+def test_two_processes_with_one_certificate_name_the_cause_and_one_gives_way(
+    own_site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over TLS as well as in plain text; who gives way waits for minutes."""
+    endpoint = replace(own_site.endpoint(S1), reconnect_min_s=0.05, reconnect_max_s=0.2)
+
+    async def fight() -> None:
+        clients = [MqttClient(endpoint, HOME, S1, "agent") for _ in range(2)]
+        for client in clients:
+            own = topic(S1, Channel.STATE)
+            client.subscribe(own, Channel.STATE, lambda _inbound: None)
+            client.on_connect.append(partial(client.publish_state, NodeState.ONLINE))
+        links = [asyncio.create_task(client.run()) for client in clients]
+        while "backoff_s=" not in caplog.text.replace("backoff_s=0.000", ""):
+            await asyncio.sleep(0.01)
+        for client in clients:
+            await client.stop()
+        await asyncio.gather(*links)
+
+    asyncio.run(asyncio.wait_for(fight(), 100.0))
+
+    assert "session_taken_over node=s1" in caplog.text
