@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import stat
 import struct
 import tokenize
 import zipfile
@@ -16,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from broker.durable_file import replace_durably
-from orchestrator.errors import CheckpointRefused
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused
 
 ABOUT = "about"  # the member that holds the JSON
 LARGEST_BYTES = 1_000_000_000  # a Q-table of 10^6 joint actions in a hundred states is 400 MB
+MAX_VALUE = 1e12  # of a real number: response times end at 10^8 ms, and nothing learned is a product of two
+MAX_DEPTH = 64  # of JSON; ours has 8
 
 # What zip, NumPy and JSON raise for a file that is torn, foreign or made to harm.
 UNREADABLE = (
@@ -70,9 +75,24 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """What `write_checkpoint` wrote. Raises CheckpointRefused when it is anything else."""
+    """Return what `write_checkpoint` wrote.
+
+    Raises CheckpointRefused when it is anything else, its subclass CheckpointImplausible when it is one with numbers
+    that no agent can have learned.
+    """
+    checkpoint = _read(path)
     try:
-        with path.open("rb") as file:
+        check_numbers(checkpoint.about)
+        for name, array in checkpoint.arrays.items():
+            _check_array(name, array)
+    except ValueError as error:
+        raise CheckpointImplausible(f"{path}: {error}; move it away to start without it") from error
+    return checkpoint
+
+
+def _read(path: Path) -> Checkpoint:
+    try:
+        with open_regular(path) as file:
             _check_sizes(file)
             with np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
@@ -82,6 +102,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointRefused(
             f"{path} is not a readable checkpoint ({error}); move it away to start without it"
         ) from error
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading. Raises OSError, also for what is no regular file: a FIFO would wait for its writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def check_numbers(value: Any, name: str = "", depth: int = 0) -> None:
+    """Raise ValueError for a real number in JSON that is not finite or beyond MAX_VALUE; integers are their agent's."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"{name} is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_numbers(item, f"{name}.{key}" if name else str(key), depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            check_numbers(item, name, depth + 1)
+    elif isinstance(value, float) and not (math.isfinite(value) and abs(value) <= MAX_VALUE):
+        raise ValueError(f"{name} is {value}")
+
+
+def _check_array(name: str, array: npt.NDArray[Any]) -> None:
+    if np.issubdtype(array.dtype, np.floating) and array.size and not bool((np.abs(array) <= MAX_VALUE).all()):
+        raise ValueError(f"{name} has a value that is not finite or beyond {MAX_VALUE:g}")
 
 
 def _check_sizes(file: IO[bytes]) -> None:

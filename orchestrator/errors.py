@@ -5,6 +5,7 @@ TierwiseError
 ├── TableFull                 the Q-table has grown to its limit
 ├── UnfitChoice               an agent chose what a device cannot do
 ├── CheckpointRefused         a file that is no checkpoint of this agent, version and action space
+│   └── CheckpointImplausible a checkpoint with numbers that no agent can have learned
 ├── LogRefused                a file that is no response log of this version
 ├── SimulationRefused         a site, scenario or joint action that cannot be simulated
 ├── TransferRefused          an agent that has nothing another floor could begin with
@@ -42,6 +43,10 @@ class UnfitChoice(TierwiseError):
 
 class CheckpointRefused(TierwiseError):
     """A file that is no checkpoint of this agent, version and action space."""
+
+
+class CheckpointImplausible(CheckpointRefused):
+    """Its numbers are not finite, or beyond all bounds."""
 
 
 class LogRefused(TierwiseError):

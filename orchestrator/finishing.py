@@ -73,6 +73,7 @@ class Finisher:
         self._ended: asyncio.Queue[tuple[RoundEntry, Decided | None] | None] = asyncio.Queue()
         self._unfinished = 0
         self._since_checkpoint = 0
+        self._failures = 0
         self._disk = ThreadPoolExecutor(1, "checkpoint")
 
     def reconfigure(self, every_rounds: int) -> None:
@@ -179,7 +180,15 @@ class Finisher:
             if memory is not None:
                 write_memory(self._directory / MEMORY_NAME, memory)
         except OSError as error:
-            event(log, logging.ERROR, "checkpoint_not_written", directory=self._directory, error=error)
+            self._failures += 1
+            if self._failures & (self._failures - 1) == 0:  # 1, 2, 4, 8...: a disk may be full for days
+                told = {"directory": self._directory, "error": error, "failures": self._failures}
+                event(log, logging.ERROR, "checkpoint_not_written", **told)
+        else:
+            if self._failures:
+                told = {"directory": self._directory, "after_failures": self._failures}
+                event(log, logging.WARNING, "checkpoint_written_again", **told)
+            self._failures = 0
 
 
 def _teach(joint: JointDecision, learn: Callable[[], None]) -> None:

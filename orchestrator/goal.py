@@ -18,11 +18,13 @@ from broker.events import event
 from broker.messages import Goal, GoalSet
 from configs.orchestrator import GoalSection, Policy
 from orchestrator.accuracy import Accuracies, floor_tenths
+from orchestrator.checkpoint import open_regular
 from orchestrator.errors import CheckpointRefused
 
 log = logging.getLogger(__name__)
 
 FORM = 1
+MAX_FILE_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 def read_memory(path: Path) -> Memory | None:
     """What a former process left, None when there is nothing. Raises CheckpointRefused."""
     try:
-        memory = msgspec.json.decode(path.read_bytes(), type=Memory)
+        memory = msgspec.json.decode(_content(path), type=Memory)
         Policy(memory.policy)
     except FileNotFoundError:
         return None
@@ -79,6 +81,11 @@ def read_memory(path: Path) -> Memory | None:
     if memory.form != FORM:
         raise CheckpointRefused(f"{path} has form {memory.form}, not {FORM}; move it away to start without it")
     return memory
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read(MAX_FILE_BYTES)
 
 
 def write_memory(path: Path, memory: Memory) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from pathlib import Path
 
+from broker.events import event
 from broker.vocabulary import Tier
 from configs.orchestrator import OrchestratorConfig, Policy
 from orchestrator.accuracy import Accuracies
@@ -14,8 +17,11 @@ from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
 from orchestrator.agents.random_policy import RandomPolicy
 from orchestrator.checkpoint import read_checkpoint
-from orchestrator.errors import CheckpointRefused, PolicyUnavailable
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused, PolicyUnavailable
 
+log = logging.getLogger(__name__)
+
+HINT = "the agent learns anew, which takes some tens of rounds; delete the file, or put an older copy in its place"
 TIER_OF = {Policy.DEVICE_ONLY: Tier.END, Policy.EDGE_ONLY: Tier.EDGE, Policy.CLOUD_ONLY: Tier.CLOUD}
 
 
@@ -28,13 +34,19 @@ class Policies:
         self._agents: dict[Policy, Agent] = {}
 
     def agent(self, policy: Policy) -> Agent:
-        """The one agent of `policy`. Raises CheckpointRefused when its checkpoint is another's or broken."""
+        """The one agent of `policy`. Raises CheckpointRefused when its checkpoint is another's or broken.
+
+        One with numbers that cannot be is set aside, and the agent learns anew.
+        """
         if policy not in self._agents:
             agent = new_agent(policy, self._config, self._accuracies)
             path = self.checkpoint_path(agent)
             if agent.stateful and path.exists():
                 try:
                     agent.load(read_checkpoint(path))
+                except CheckpointImplausible as error:
+                    set_aside(path, error)
+                    agent = new_agent(policy, self._config, self._accuracies)
                 except CheckpointRefused as error:
                     raise CheckpointRefused(f"{path}: {error}") from error
             self._agents[policy] = agent
@@ -54,6 +66,18 @@ class Policies:
     def stateful(self) -> list[Agent]:
         """The agents in use that have something to save."""
         return [agent for agent in self._agents.values() if agent.stateful]
+
+
+def set_aside(path: Path, reason: CheckpointImplausible) -> None:
+    """Keep a checkpoint that no agent can use under a free name. Raises CheckpointRefused where that is impossible."""
+    kept = next(
+        name for number in itertools.count(1) if not (name := path.with_name(f"{path.name}.refused-{number}")).exists()
+    )
+    try:
+        path.rename(kept)
+    except OSError as error:
+        raise CheckpointRefused(f"{path}: {reason}, and it cannot be renamed: {error.strerror}") from error
+    event(log, logging.WARNING, "checkpoint_set_aside", path=path, kept_as=kept, reason=reason, hint=HINT)
 
 
 def new_agent(policy: Policy, config: OrchestratorConfig, accuracies: Accuracies) -> Agent:

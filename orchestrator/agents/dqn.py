@@ -49,7 +49,7 @@ from configs.orchestrator import DqnSection, Exploration
 from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.agents.dqn_learner import Learner
 from orchestrator.checkpoint import Checkpoint
-from orchestrator.errors import CheckpointRefused
+from orchestrator.errors import CheckpointImplausible
 from orchestrator.joint_actions import Layout, Layouts
 from orchestrator.replay import Floats
 from orchestrator.state import Resources, SystemState
@@ -197,7 +197,7 @@ class DeepQLearning:
         try:
             fresh._take(checkpoint.about, checkpoint.arrays)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
-            raise CheckpointRefused(
+            raise CheckpointImplausible(
                 f"the checkpoint contradicts itself or these settings ({error!r}); move it away to start without it"
             ) from error
         self.__dict__.update(fresh.__dict__)

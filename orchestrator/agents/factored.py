@@ -25,7 +25,7 @@ from broker.vocabulary import Action, ModelName, Tier
 from configs.orchestrator import FactoredSection, StateSection
 from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.checkpoint import Checkpoint
-from orchestrator.errors import CheckpointRefused, FloorUnreachable
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused, FloorUnreachable
 from orchestrator.response_times.explaining import Decided
 from orchestrator.response_times.observed import Floats, Ints
 from orchestrator.response_times.planning import (
@@ -312,7 +312,9 @@ class Factored:
             if round_ < 0 or requests < 0:
                 raise ValueError(f"round {round_}, request {requests}")
         except UNREADABLE as error:
-            raise CheckpointRefused(f"what was learned cannot be read ({error}); move it away to start anew") from error
+            raise CheckpointImplausible(
+                f"what was learned cannot be read ({error}); move it away to start anew"
+            ) from error
         self._times, self.schedule, self._random, self._prices = times, schedule, random, prices
         self._round, self._requests, self.last_view = round_, requests, last
         self._learned += 1

@@ -35,7 +35,7 @@ from configs.orchestrator import QLearningSection, StateSection
 from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.agents.discretisation import DiscreteState, discretise
 from orchestrator.checkpoint import Checkpoint
-from orchestrator.errors import CheckpointRefused, TableFull
+from orchestrator.errors import CheckpointImplausible, TableFull
 from orchestrator.exploration import EpsilonSchedule
 from orchestrator.joint_actions import Layouts
 
@@ -198,7 +198,7 @@ class QLearning:
         try:
             fresh._take(checkpoint.about, checkpoint.arrays)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-            raise CheckpointRefused(
+            raise CheckpointImplausible(
                 f"the checkpoint contradicts itself ({error!r}); move it away to start without it"
             ) from error
         self.__dict__.update(fresh.__dict__)

@@ -36,6 +36,7 @@ BEND_FADES = 1.6  # power of k with which the slope's changes get smaller
 OWN_SD, STATE_SD, STATE_SLOPE_SD = 0.3, 0.5, 0.2
 MODEL_ERROR = 0.005  # of a mean: no curve is exactly as assumed
 MOST_ROUNDS = 256
+MAX_SHARERS = 20_000  # as many nodes as an orchestrator knows
 SWEEPS = 3
 FADED = 0.5
 AFTER_CHANGE = 0.1  # what a round from before a change counts for
@@ -225,7 +226,7 @@ class TierTimes:
         times._kinds, times._models, times._states = (counted(seen) for seen in saved["seen"])
         times._rounds.extend(SharedRound.loaded(row) for row in saved["rounds"])
         most = max([1, *(observed.sharers for observed in times._rounds)])
-        if not (0 < times.noise < np.inf and 0 < times._level_ms < np.inf and times._most >= most):
+        if not (0 < times.noise < np.inf and 0 < times._level_ms < np.inf and most <= times._most <= MAX_SHARERS):
             raise ValueError("a tier that cannot be")
         if not times._stale:
             times._columns = Columns(np.zeros(1), (), (), ())  # laid out anew by the next look, nothing reweighed

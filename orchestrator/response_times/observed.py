@@ -13,6 +13,7 @@ Ints = npt.NDArray[np.int64]
 
 KEPT = 8  # newest measurements of a device with a model that can still be reweighed
 MOST_COUNTED = 400.0  # older ones together never count for more, so what drifts slowly is followed
+MAX_LOG_MS = 40.0  # of what a file says; a day is 18.3, and shifts may go beyond
 KEPT_AFTER_CHANGE = 1.0  # what a cell counts for, once its device has changed
 
 
@@ -155,6 +156,9 @@ class Observed:
                 raise ValueError(f"{name} of shape {arrays[name].shape}, or not finite")
         if (arrays["weights"] < 0).any() or (arrays["count"] < 0).any():
             raise ValueError("weights or counts below 0")
+        log_ms, total, count = arrays["log_ms"], arrays["total"], arrays["count"]
+        if (abs(log_ms) > MAX_LOG_MS).any() or (abs(total) > MAX_LOG_MS * count + 1e-6).any():
+            raise ValueError("response times of more than can be")
         kinds, places = arrays["kinds"], arrays["next"]
         if kinds.size and not (-1 <= kinds.min() <= kinds.max() < classes and 0 <= places.min() <= places.max() < KEPT):
             raise ValueError("classes or places that are not there")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from configs.orchestrator import OrchestratorConfig, Policy
+from orchestrator.accuracy import Accuracies
 from orchestrator.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from orchestrator.errors import CheckpointRefused
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused
+from orchestrator.goal import read_memory
+from orchestrator.policies import Policies
 
 SAVED = Checkpoint("some_agent", 3, {"random": {"state": 2**127 + 1}}, {"values": np.array([1.5, -2.5], np.float32)})
 
@@ -106,3 +113,42 @@ def test_a_checkpoint_of_an_endless_version_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointRefused):
         read_checkpoint(path)
+
+
+@pytest.mark.timeout(30)
+def test_a_fifo_in_its_place_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """Whoever opened it to read would wait for a writer for ever; the orchestrator's own memory is read alike."""
+    for name, read in (("agent.npz", read_checkpoint), ("orchestrator.json", read_memory)):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(CheckpointRefused, match="not a regular file"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, math.inf, math.nan])
+def test_numbers_that_nobody_can_have_learned_are_refused_with_their_name(tmp_path: Path, value: float) -> None:
+    """In JSON and in arrays."""
+    path = tmp_path / "agent.npz"
+    write_checkpoint(path, Checkpoint("some_agent", 3, {"tiers": [{"level_ms": value}]}, {}))
+    with pytest.raises(CheckpointImplausible, match=r"agent\.npz: tiers\.level_ms is"):
+        read_checkpoint(path)
+    write_checkpoint(path, Checkpoint("some_agent", 3, {}, {"values": np.array([1.0, value])}))
+    with pytest.raises(CheckpointImplausible, match=r"agent\.npz: values has a value"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_impossible_numbers_is_kept_aside_and_the_agent_begins_anew(
+    accuracies: Accuracies, observe: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second one gets a name of its own; the log says where each is, and there are decisions."""
+    config = OrchestratorConfig(version=1, site="home", files={"directory": tmp_path})
+    path = tmp_path / "factored.npz"
+    for number in (1, 2):
+        path.write_bytes(b"")
+        write_checkpoint(path, Checkpoint("factored", 1, {"requests": 1e300}, {}))
+        content = path.read_bytes()
+        agent = Policies(config, accuracies).agent(Policy.FACTORED)
+
+        assert 3 == len(agent.act(observe(3, 850)).actions)
+        assert not path.exists()
+        assert content == (tmp_path / f"factored.npz.refused-{number}").read_bytes()
+        assert f"factored.npz.refused-{number}" in caplog.text

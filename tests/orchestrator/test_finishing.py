@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,29 @@ def test_rounds_that_completed_meanwhile_share_one_checkpoint(
     assert [1.0, 2.0, 3.0, 4.0, 5.0] == agent.learned
     assert [(number, float(number), 5) for number in range(1, 6)] == told
     assert 2 == agent.saves  # the second at the end
+
+
+def test_a_full_disk_is_told_of_ever_more_rarely_and_when_it_is_over(
+    accuracies: Accuracies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thousand checkpoints that fail are ten lines, not a thousand; the first that succeeds again is one."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def scenario() -> None:
+        agent = Counting()
+        policies: Any = OneAgent(tmp_path, agent)
+        around = Surroundings(lambda seen: seen, lambda: pytest.fail("not asked"), lambda *_: None)
+        finisher = Finisher(tmp_path, 1, policies, accuracies, around)
+        with monkeypatch.context() as patched:
+            patched.setattr("orchestrator.finishing.write_checkpoint", full)
+            for _ in range(1000):
+                finisher.save(agent, agent.save())
+        finisher.save(agent, agent.save())
+
+    asyncio.run(scenario())
+    lines = [record.getMessage() for record in caplog.records]
+
+    assert 10 == sum("checkpoint_not_written" in line for line in lines)
+    assert 1 == sum("checkpoint_written_again" in line and "after_failures=1000" in line for line in lines)
