@@ -14,6 +14,7 @@ import msgspec
 from broker.errors import InvalidName, TierwiseError
 from broker.events import event
 from broker.messages import Report, Stages
+from broker.private_files import make_database_private, private_folder
 from broker.vocabulary import NodeId, Outcome, SiteId, Tier, model_name, request_id
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,9 @@ def open_outbox(path: Path, synchronous: str, node: NodeId) -> tuple[sqlite3.Con
     Raises OutboxRefused.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
     except OSError as error:
-        raise OutboxRefused(f"cannot make {path.parent}: {error.strerror}; set outbox.directory") from error
+        raise OutboxRefused(f"cannot use {path.parent}: {error.strerror}; set outbox.directory") from error
     try:
         return _opened(path, synchronous, node)
     except sqlite3.OperationalError as error:
@@ -79,6 +80,10 @@ def open_outbox(path: Path, synchronous: str, node: NodeId) -> tuple[sqlite3.Con
 
 
 def _opened(path: Path, synchronous: str, node: NodeId) -> tuple[sqlite3.Connection, list[Report]]:
+    try:
+        make_database_private(path)
+    except OSError as error:
+        raise OutboxRefused(f"cannot write the outbox {path}: {error.strerror}; set outbox.directory") from error
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.text_factory = _text
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from broker.private_files import follow_no_link
 from model_zoo.build_environment import (
     environment_directory,
     find_tensorflow,
@@ -92,7 +93,7 @@ def _build_with(
     try:
         with (
             tempfile.TemporaryDirectory(prefix=".build-", dir=directory) as work,
-            log.open("w+", encoding="utf-8", errors="replace") as errors,
+            open(log, "w+", encoding="utf-8", errors="replace", opener=follow_no_link) as errors,
         ):
             built = _run_worker(python, {**order, "directory": work}, errors, len(specs), progress)
             if len(built) < len(specs):

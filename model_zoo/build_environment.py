@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from broker.private_files import follow_no_link
 from model_zoo.cache import cache_root
 from model_zoo.errors import BuildFailed
 from model_zoo.progress import Progress, Stage, Step
@@ -66,7 +67,7 @@ def _run(command: list[str], log: Path, directory: Path, progress: Progress) -> 
     """Run `command`, telling what `directory` has grown to; what it prints goes to `log`. Raises BuildFailed."""
     # pip unpacks in TMPDIR, which on many machines is a memory disk that TensorFlow does not fit into.
     environment = {**os.environ, "TMPDIR": str(directory / "tmp"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    with log.open("w+", encoding="utf-8", errors="replace") as output:
+    with open(log, "w+", encoding="utf-8", errors="replace", opener=follow_no_link) as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
         try:
             wait_for(process, lambda: progress(Step("environment", Stage.INSTALLING, _bytes_in(directory))))

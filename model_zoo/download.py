@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from broker.private_files import follow_no_link
 from model_zoo.errors import FetchFailed, Unreachable
 
 CONNECT_TIMEOUT_S = 5.0  # also the longest silence of a server in the middle of a file
@@ -90,7 +91,7 @@ def _transfer(source: Source, part: Path, report: Report) -> None:
         total = _announced(response, offset)
         if total is not None and total > source.largest_bytes:
             raise FetchFailed(f"{source.url} is {total} bytes long; at most {source.largest_bytes} were expected")
-        with part.open("r+b" if offset else "wb") as file:
+        with open(part, "r+b" if offset else "wb", opener=follow_no_link) as file:
             file.seek(offset)
             _copy(response, file, source, total, report)
 

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from broker.private_files import follow_no_link
 from model_zoo.cache import LABELS, InstalledModel, check, install, installed, make_directory, sha256_of
 from model_zoo.download import Source, download
 from model_zoo.errors import FetchFailed, IndexUnusable, ModelCorrupt
@@ -119,7 +120,8 @@ def _unpack(archive: Path, graph: Path, largest_bytes: int) -> None:
             source = tar.extractfile(members[0])
             if source is None:
                 raise FetchFailed(f"{archive} holds a .tflite that is no file")
-            graph.write_bytes(source.read())
+            with open(graph, "wb", opener=follow_no_link) as file:
+                file.write(source.read())
     except (tarfile.TarError, EOFError) as error:
         raise FetchFailed(f"{archive} cannot be unpacked: {error}") from error
     except OSError as error:

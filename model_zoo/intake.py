@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from broker.durable_file import replace_durably
 from broker.vocabulary import ModelName, model_name
 from model_zoo.cache import InstalledModel, install, make_directory, models_directory, sha256_of, uninstall
 from model_zoo.errors import IndexUnusable, ModelRefused, UnknownModel
@@ -210,6 +211,6 @@ def _put_labels(path: Path, text: str | None) -> None:
         if text is None:
             path.unlink(missing_ok=True)  # of the network that it replaces
         else:
-            path.write_text(text, encoding="utf-8")
+            replace_durably(path, lambda file: file.write(text.encode("utf-8")))
     except OSError as error:
         raise IndexUnusable(f"cannot write {path}: {error.strerror}") from error

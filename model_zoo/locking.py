@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from broker.private_files import open_lock
 from model_zoo.errors import IndexUnusable
 
 
@@ -14,9 +16,11 @@ from model_zoo.errors import IndexUnusable
 def only_one(lock: Path) -> Iterator[None]:
     """Wait until nobody else holds the file `lock`, and hold it; a process that ends lets go. Raises IndexUnusable."""
     try:
-        file = lock.open("w")
+        descriptor = open_lock(lock)
     except OSError as error:
         raise IndexUnusable(f"cannot write to {lock.parent}: {error.strerror}") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

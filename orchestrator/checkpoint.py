@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from broker.durable_file import replace_durably
+from broker.private_files import PRIVATE
 from orchestrator.errors import CheckpointImplausible, CheckpointRefused
 
 ABOUT = "about"  # the member that holds the JSON
@@ -71,7 +72,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     head = {"agent": checkpoint.agent, "version": checkpoint.version, "about": checkpoint.about}
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     arrays: dict[str, Any] = {ABOUT: text, **checkpoint.arrays}
-    replace_durably(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+    replace_durably(path, lambda file: np.savez(file, allow_pickle=False, **arrays), PRIVATE)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

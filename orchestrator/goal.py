@@ -16,6 +16,7 @@ from broker.durable_file import replace_durably
 from broker.errors import Refused, TierwiseError
 from broker.events import event
 from broker.messages import Goal, GoalSet
+from broker.private_files import PRIVATE
 from configs.orchestrator import GoalSection, Policy
 from orchestrator.accuracy import Accuracies, floor_tenths
 from orchestrator.checkpoint import open_regular
@@ -90,7 +91,7 @@ def _content(path: Path) -> bytes:
 
 def write_memory(path: Path, memory: Memory) -> None:
     """Replace the file durably. Raises OSError."""
-    replace_durably(path, lambda file: file.write(msgspec.json.encode(memory)))
+    replace_durably(path, lambda file: file.write(msgspec.json.encode(memory)), PRIVATE)
 
 
 def goal_at_start(configured: GoalSection, memory: Memory | None) -> GoalInForce:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from broker.private_files import make_database_private
 from orchestrator.errors import LogRefused
 
 LOG_NAME = "response-log.sqlite3"
@@ -156,8 +157,9 @@ CREATE INDEX decision_round ON decision (round);
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open, bring up to date or make the log; its connection may go to one other thread. Raises LogRefused."""
     try:
+        make_database_private(path)
         connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise LogRefused(f"cannot open the response log {path}: {error}") from error
     try:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.durable_file import sync_folder
+from broker.durable_file import replace_durably
 from broker.errors import IdentityUnusable
+from broker.private_files import PRIVATE, make_folder, open_lock
 
-PRIVATE = 0o600
+__all__ = ["PRIVATE", "PUBLIC", "only_one", "read_if_there", "write_whole"]
+
 PUBLIC = 0o644
-PRIVATE_FOLDER = 0o700
 LOCK_WAIT_S = 30.0  # a thousand certificates take some seconds
 LOCK_POLL_S = 0.02
 
@@ -24,28 +25,11 @@ def write_whole(path: Path, content: bytes, mode: int = PUBLIC, *, durable: bool
 
     What is not `durable` may be damaged by a power cut: for what is looked at again and can be made anew.
     """
-    beside = path.with_name(f".{path.name}.new")
     try:
-        _make_folder(path.parent)
-        beside.unlink(missing_ok=True)  # of a run that was cut off
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(descriptor)
-        beside.replace(path)
-        if durable:
-            sync_folder(path.parent)
+        make_folder(path.parent)
+        replace_durably(path, lambda file: file.write(content), mode, durable=durable)
     except OSError as error:
         raise IdentityUnusable(f"cannot write {path}: {error.strerror}") from error
-
-
-def _make_folder(folder: Path) -> None:
-    """With its parents, each private: `mkdir` would make the parents as open as the umask lets it."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=PRIVATE_FOLDER)
 
 
 @contextmanager
@@ -55,8 +39,8 @@ def only_one(lock: Path, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     Two commands that change one register at the same time would forget what the other one revoked.
     """
     try:
-        _make_folder(lock.parent)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, PRIVATE)
+        make_folder(lock.parent)
+        descriptor = open_lock(lock)
     except OSError as error:
         raise IdentityUnusable(f"cannot write {lock}: {error.strerror}") from error
     try:

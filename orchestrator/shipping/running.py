@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from broker.clock import SystemClock
+from broker.private_files import open_lock
 from configs.influxdb import InfluxSection
 from orchestrator.errors import AlreadyShipping, LogRefused
 from orchestrator.response_log import LOG_NAME
@@ -42,18 +44,21 @@ def alone(directory: Path) -> Iterator[None]:
     if not directory.is_dir():
         raise LogRefused(f"there is no folder {directory}; name the orchestrator's files.directory")
     try:
-        lock = (directory / LOCK_NAME).open("wb")
+        lock = open_lock(directory / LOCK_NAME)
     except OSError as error:
         raise AlreadyShipping(f"cannot write into {directory}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AlreadyShipping(
-                f"another shipper ships the response log in {directory}: a running orchestrator with an influxdb "
-                "section has one, and does it by itself"
-            ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise AlreadyShipping(
+            f"another shipper ships the response log in {directory}: a running orchestrator with an influxdb "
+            "section has one, and does it by itself"
+        ) from error
+    try:
         yield
+    finally:
+        os.close(lock)
 
 
 SWITCH_S = 0.0005

@@ -231,7 +231,7 @@ def test_a_first_run_that_was_cut_off_begins_anew(folder, now, monkeypatch, cut_
     written = files.os.open
 
     def cut(path, *rest):
-        if Path(path).name == f".{cut_off_before}.new":
+        if Path(path).name.startswith(f".{cut_off_before}."):
             raise OSError(5, "cut off")
         return written(path, *rest)
 
