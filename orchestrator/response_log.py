@@ -14,6 +14,7 @@ stays as it is, and `has_explanations` or `has_shipping` is false.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -160,7 +161,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         make_database_private(path)
         connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
     except (sqlite3.Error, OSError) as error:
-        raise LogRefused(f"cannot open the response log {path}: {error}") from error
+        reason = _disk_full(path) if is_disk_full(error) else f"cannot open the response log {path}: {error}"
+        raise LogRefused(reason) from error
     try:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             _make(connection, path)
@@ -170,6 +172,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         connection.close()
+        if is_disk_full(error):
+            raise LogRefused(_disk_full(path)) from error
         raise LogRefused(f"{path} cannot be used as response log: {error}; move it away to begin another") from error
     except LogRefused:
         connection.close()
@@ -196,6 +200,17 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_disk_full(error: Exception) -> bool:
+    """Whether a file could not be made or grow for lack of space."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _disk_full(path: Path) -> str:
+    return f"the disk is full: {path} cannot be written; free space in {path.parent}, or set files.directory"
+
+
 def _make(connection: sqlite3.Connection, path: Path) -> None:
     _change(connection, path, f"{SCHEMA} {SHIPPING} PRAGMA application_id = {APPLICATION};")
 
@@ -208,10 +223,10 @@ def _change(connection: sqlite3.Connection, path: Path, script: str) -> None:
     """All of it or nothing; nothing where another process, a shipper or an orchestrator, has just done it."""
     try:
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {VERSION}; COMMIT;")
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if _check(connection, path) != VERSION:
+        if is_disk_full(error) or _check(connection, path) != VERSION:
             raise
 
 

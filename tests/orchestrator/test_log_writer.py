@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,11 +23,12 @@ from orchestrator.accuracy import Accuracies
 from orchestrator.errors import LogRefused
 from orchestrator.log_rows import DecisionRow, Listener, ReportRow, TelemetryRow
 from orchestrator.log_writer import LogWriter
-from orchestrator.response_log import VERSION, last_round, open_for_reading, open_for_writing
+from orchestrator.response_log import LOG_NAME, VERSION, last_round, open_for_reading, open_for_writing
 
 S1, S2 = NodeId("s1"), NodeId("s2")
 PATIENCE_S = 15
 DAY_S, NS = 86_400, 1_000_000_000
+FULL_DISK = ("fiu-run", "-x", "-c", "enable name=posix/io/rw/pwrite*,failinfo=28")
 
 
 @dataclass
@@ -343,6 +346,27 @@ def test_a_foreign_database_is_refused_and_left_alone(path: Path) -> None:
         open_for_writing(path)
 
     assert [("mine",)] == _rows(path, "SELECT name FROM sqlite_master")
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_at_the_start_is_called_that(tmp_path: Path, existing: bool) -> None:
+    """By the command itself, in one line; whether the log has to be made or brought up to date."""
+    if existing:
+        with closing(sqlite3.connect(tmp_path / LOG_NAME)) as old:
+            old.executescript((Path(__file__).parent / "response-log-1.sql").read_text())
+    config = tmp_path / "orchestrator.yaml"
+    config.write_text(f"version: 1\nsite: home\nfiles:\n  directory: {tmp_path}\n", encoding="utf-8")
+    done = subprocess.run(
+        [*FULL_DISK, sys.executable, "-m", "tierwise", "orchestrator", "run", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert 1 == done.returncode
+    assert f"the disk is full: {tmp_path / LOG_NAME} cannot be written; free space in {tmp_path}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_is_no_database_is_refused(path: Path, tmp_path: Path) -> None:
