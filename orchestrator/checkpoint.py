@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from broker.durable_file import replace_durably
 from broker.private_files import PRIVATE
-from orchestrator.errors import CheckpointImplausible, CheckpointRefused
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused, ModelsChanged
 
 ABOUT = "about"  # the member that holds the JSON
 LARGEST_BYTES = 1_000_000_000  # a Q-table of 10^6 joint actions in a hundred states is 400 MB
@@ -55,16 +55,14 @@ class Checkpoint:
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def expect(self, agent: str, version: int, models: Mapping[Any, int] | None = None) -> None:
-        """Raise CheckpointRefused unless it is that agent's, of that version and, if given, of those `models`."""
+        """Raise CheckpointRefused unless it is that agent's and of that version, ModelsChanged unless of `models`."""
         if (self.agent, self.version) != (agent, version):
             raise CheckpointRefused(
                 f"the checkpoint is of {self.agent!r} version {self.version}, not of {agent!r} version {version}; move "
                 "it away to start without it"
             )
         if models is not None and self.about.get("models") != models:
-            raise CheckpointRefused(
-                "the checkpoint is of another set of models or accuracies; move it away to start without it"
-            )
+            raise ModelsChanged("the checkpoint is of another set of models or accuracies")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -5,7 +5,8 @@ TierwiseError
 ├── TableFull                 the Q-table has grown to its limit
 ├── UnfitChoice               an agent chose what a device cannot do
 ├── CheckpointRefused         a file that is no checkpoint of this agent, version and action space
-│   └── CheckpointImplausible a checkpoint with numbers that no agent can have learned
+│   ├── CheckpointImplausible a checkpoint with numbers that no agent can have learned
+│   └── ModelsChanged         a checkpoint of other models or accuracies, of which nothing can be carried over
 ├── LogRefused                a file that is no response log of this version
 ├── SimulationRefused         a site, scenario or joint action that cannot be simulated
 ├── TransferRefused          an agent that has nothing another floor could begin with
@@ -47,6 +48,10 @@ class CheckpointRefused(TierwiseError):
 
 class CheckpointImplausible(CheckpointRefused):
     """Its numbers are not finite, or beyond all bounds."""
+
+
+class ModelsChanged(CheckpointRefused):
+    """A checkpoint of other models or accuracies, of which nothing can be carried over."""
 
 
 class LogRefused(TierwiseError):

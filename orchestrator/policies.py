@@ -17,7 +17,7 @@ from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
 from orchestrator.agents.random_policy import RandomPolicy
 from orchestrator.checkpoint import read_checkpoint
-from orchestrator.errors import CheckpointImplausible, CheckpointRefused, PolicyUnavailable
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused, ModelsChanged, PolicyUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Policies:
     def agent(self, policy: Policy) -> Agent:
         """The one agent of `policy`. Raises CheckpointRefused when its checkpoint is another's or broken.
 
-        One with numbers that cannot be is set aside, and the agent learns anew.
+        One with numbers that cannot be, or of other models, is set aside, and the agent learns anew.
         """
         if policy not in self._agents:
             agent = new_agent(policy, self._config, self._accuracies)
@@ -44,7 +44,7 @@ class Policies:
             if agent.stateful and path.exists():
                 try:
                     agent.load(read_checkpoint(path))
-                except CheckpointImplausible as error:
+                except (CheckpointImplausible, ModelsChanged) as error:
                     set_aside(path, error)
                     agent = new_agent(policy, self._config, self._accuracies)
                 except CheckpointRefused as error:
@@ -68,7 +68,7 @@ class Policies:
         return [agent for agent in self._agents.values() if agent.stateful]
 
 
-def set_aside(path: Path, reason: CheckpointImplausible) -> None:
+def set_aside(path: Path, reason: CheckpointRefused) -> None:
     """Keep a checkpoint that no agent can use under a free name. Raises CheckpointRefused where that is impossible."""
     kept = next(
         name for number in itertools.count(1) if not (name := path.with_name(f"{path.name}.refused-{number}")).exists()

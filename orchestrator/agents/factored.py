@@ -25,7 +25,8 @@ from broker.vocabulary import Action, ModelName, Tier
 from configs.orchestrator import FactoredSection, StateSection
 from orchestrator.agent import Choice, Experience, Observation
 from orchestrator.checkpoint import Checkpoint
-from orchestrator.errors import CheckpointImplausible, CheckpointRefused, FloorUnreachable
+from orchestrator.errors import CheckpointImplausible, CheckpointRefused, FloorUnreachable, ModelsChanged
+from orchestrator.response_times.carry_over import CarriedOver, carry_over
 from orchestrator.response_times.explaining import Decided
 from orchestrator.response_times.observed import Floats, Ints
 from orchestrator.response_times.planning import (
@@ -292,13 +293,14 @@ class Factored:
         return Checkpoint(self.name, FORM, about, arrays)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Raises CheckpointRefused."""
+        """Take over what was learned, without what is about models that are gone.
+
+        Raises CheckpointRefused; ModelsChanged if none of its models is left.
+        """
         checkpoint.expect(self.name, FORM)
+        carried = self._for_these_models(checkpoint)
+        checkpoint = carried.checkpoint
         about = checkpoint.about
-        learned = about.get("models")
-        # Accuracies may change: times do not depend on them. Models may have been added, which come last.
-        if not isinstance(learned, list) or not learned or learned != list(self._models)[: len(learned)]:
-            raise CheckpointRefused("the checkpoint is of other models; move it away to start without it")
         times = SiteTimes(self._models, self._state)
         schedule = Schedule(self._config.probe_every_rounds, self._config.probe_share)
         random = np.random.default_rng()
@@ -318,3 +320,24 @@ class Factored:
         self._times, self.schedule, self._random, self._prices = times, schedule, random, prices
         self._round, self._requests, self.last_view = round_, requests, last
         self._learned += 1
+        if carried.dropped:
+            event(
+                log, logging.WARNING, "models_dropped", policy=self.name, models=", ".join(carried.dropped),
+                kept=", ".join(self._models), observations_dropped=carried.dropped_observations,
+            )  # fmt: skip
+
+    def _for_these_models(self, checkpoint: Checkpoint) -> CarriedOver:
+        """The checkpoint with the present models in their order. Accuracies may change: times do not depend on them."""
+        learned, present = checkpoint.about.get("models"), [str(model) for model in self._models]
+        if not isinstance(learned, list) or not learned or not all(isinstance(name, str) for name in learned):
+            raise CheckpointRefused("the checkpoint names no models; move it away to start without it")
+        if learned == present[: len(learned)]:
+            return CarriedOver(checkpoint, (), 0)  # models that were added come last
+        if not set(learned) & set(present) or len(set(learned)) < len(learned):
+            raise ModelsChanged("the checkpoint is of other models")
+        try:
+            return carry_over(checkpoint, present)
+        except UNREADABLE as error:
+            raise CheckpointImplausible(
+                f"what was learned cannot be read ({error}); move it away to start anew"
+            ) from error
