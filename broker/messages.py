@@ -29,6 +29,7 @@ def cut(text: str) -> str:
 Milliseconds = Annotated[float, Meta(ge=0, le=LONGEST_MS)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Ticket = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
@@ -84,6 +85,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     policy: Text
     policy_version: Count
     explored: bool
+    ticket: Ticket | None = None
 
 
 class Stages(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from broker.errors import TierwiseError
 from broker.events import event, set_level
 from broker.pings import PingAnswering
 from broker.rate_limit import RateLimit
+from broker.tickets import ticket_key_of
 from broker.topics import Channel, filter_for
 from broker.vocabulary import ModelName, Tier
 from configs.node import Discipline, ImagesSection, NodeConfig, RequesterMode
@@ -92,7 +93,7 @@ class Agent:
         PingAnswering(self.client, clock)
         self.outbox = Outbox(self.client, self.monitor, clock, config.outbox.reports)
         if config.tier is not Tier.END:
-            Serving(self.client, self.service)
+            Serving(self.client, self.service, ticket_key_of(endpoint))
         self._requester = self._new_requester(self._source, clock) if self._source is not None else None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -205,7 +206,7 @@ def service_of(config: NodeConfig, pool: ModelPool, clock: Clock) -> Intelligent
     server: VirtualServer = (
         ProcessorSharing(emulate.contention, emulate.vcpus) if shared else FirstInFirstOut(workers, emulate.vcpus)
     )
-    return EmulatedService(pool, server, emulate.reference_ms, limit, clock)
+    return EmulatedService(pool, server, emulate.reference_ms, limit, clock, limit if shared else workers)
 
 
 async def _finished(task: asyncio.Task[None], longest_s: float) -> None:

@@ -16,6 +16,7 @@ from typing import cast
 from broker.clock import Clock
 from broker.events import event
 from broker.messages import Decision, Message, Report, Round, RoundSummary
+from broker.tickets import TicketKey
 from broker.topics import Channel
 from broker.vocabulary import Action, ModelName, NodeId, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig, RoundsMode
@@ -29,7 +30,7 @@ from orchestrator.immediate import Assignments, decide_one
 from orchestrator.large_site import LargeSite
 from orchestrator.latency import Latencies
 from orchestrator.log_rows import DecisionRow, ExplanationRow
-from orchestrator.nodes import Registry
+from orchestrator.nodes import Node, Registry
 from orchestrator.observe import Observer
 from orchestrator.overload import Answer, Overload
 from orchestrator.pace import Pace
@@ -47,12 +48,13 @@ NUMBERS_AHEAD = 20_000  # more than are decided in that time: no number is annou
 @dataclass(frozen=True, slots=True)
 class Doors:
     """The ways out: publish (False when it could not leave), log a decision or why, whether there is a link, and
-    how long messages wait, in seconds."""
+    how long messages wait, in seconds; and the key of tickets, if this site has one."""
 
     publish: Callable[[NodeId, Channel, Message], bool]
     log_decision: Callable[[DecisionRow | ExplanationRow], object]
     connected: Callable[[], bool]
     late_s: Callable[[float], float] = lambda _now_s: 0.0
+    tickets: TicketKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +291,14 @@ class Conductor:
                 policy=joint.policy,
                 policy_version=self.goal.policy_version,
                 explored=joint.choice.explored,
+                ticket=self._ticket(server, device, entry.asked[device].request_id),
             )
             rows.append(DecisionRow(device, seen.floor_tenths, decision))
         return rows
+
+    def _ticket(self, server: Node | None, device: NodeId, request_id: RequestId) -> str | None:
+        tickets = self._doors.tickets
+        return None if tickets is None or server is None else tickets.ticket(server.node, device, request_id)
 
     def _forget_why(self, number: int) -> None:
         """What it would take to say why again need not wait for the reports: it is large, for large sites."""

@@ -30,6 +30,7 @@ from broker.messages import (
 )
 from broker.pings import PingAnswering
 from broker.rate_limit import RateLimit, RefusalLog
+from broker.tickets import ticket_key_of
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, NodeState, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig
@@ -110,7 +111,9 @@ class Orchestrator:
         endpoint = config.broker.endpoint()
         self._client = MqttClient(endpoint, config.site, config.node, "orchestrator", clock=clock, limit=limit)
         self._lag = Lag()
-        doors = Doors(self._publish, self._log.put, lambda: self._client.connected, self._late_s)
+        doors = Doors(
+            self._publish, self._log.put, lambda: self._client.connected, self._late_s, ticket_key_of(endpoint)
+        )
         parts = SiteParts(self._registry, self._accuracies, self._policies)
         self._conductor = Conductor(config, parts, goal, next_round, doors, clock)
         self._shipping = None if config.influxdb is None else ShippingProcess(config, config.influxdb, clock)

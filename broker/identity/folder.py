@@ -2,7 +2,8 @@
 
 authority/    ca.crt, ca.key, register.json: keep ca.key off machines that are on the net, but for when it is used
 broker/       for the broker's machine: ca.crt, broker.crt, broker.key, crl.pem, dynamic-security.json, broker.yaml
-nodes/NAME/   for that node or the orchestrator: ca.crt, client.crt, client.key, broker-section.yaml
+nodes/NAME/   for that node or the orchestrator: ca.crt, client.crt, client.key, broker-section.yaml; where it
+              serves or orchestrates also ticket.key
 people/NAME/  for that person, the same
 admin/        for whoever runs this site, the same: changes accounts while the broker runs
 """

@@ -16,8 +16,11 @@ from broker.identity.authority import Authority, Pair, as_certified, facts, key_
 from broker.identity.files import PRIVATE, read_if_there, write_whole
 from broker.identity.folder import BROKER_CERTIFICATE, BROKER_KEY, Folder
 from broker.identity.register import Issued, Register, load_register, save_register
+from broker.tickets import TICKET_KEY_NAME, new_ticket_key
 from broker.tls import CA_NAME, CERTIFICATE_NAME, KEY_NAME
 from broker.vocabulary import NodeId
+
+TICKET_KEY_ROLES = (Role.ORCHESTRATOR, Role.SERVING_NODE)
 
 
 @dataclass(slots=True)
@@ -60,11 +63,22 @@ def provision(
     for place, write in enumerate(work.writes):
         write()
         on_progress(len(wanted.accounts) + place, 2 * len(wanted.accounts))
+    write_ticket_key(folder, [account for account in wanted.accounts if account.name not in register.revoked])
     done.revoked = sorted(register.revoked)
     done.left = sorted(register.roles.keys() - {account.name for account in wanted.accounts} - register.revoked.keys())
     done.accounts += [Account(name, register.roles[name]) for name in done.left]
     write_access_files(folder, authority, register, now)
     return done
+
+
+def write_ticket_key(folder: Folder, accounts: list[Account]) -> None:
+    """Give the orchestrator and the serving nodes one key for tickets, and nobody else. Raises IdentityUnusable."""
+    holders = [account for account in accounts if account.role in TICKET_KEY_ROLES]
+    paths = [folder.of(account.name, account.role) / TICKET_KEY_NAME for account in holders]
+    key = next((found for path in paths if (found := read_if_there(path))), None) or new_ticket_key()
+    for path in paths:
+        if read_if_there(path) != key:
+            write_whole(path, key, PRIVATE)
 
 
 def _check_names(wanted: SiteAccounts, reinstate: frozenset[NodeId]) -> None:

@@ -78,11 +78,14 @@ class Exchange:
         if (state := self._peers.gone(node)) is not None:
             result.set_result(Lost(f"{node} is {state}"))
             return result
+        properties = {"model": decision.model, "deadline_ms": f"{deadline_ms:.1f}"}
+        if decision.ticket is not None:
+            properties["ticket"] = decision.ticket
         self._client.publish(
             Address(self._client.site, node, Channel.INFER, self._client.node),
             image,
             correlation=pending.request_id.encode("ascii"),
-            properties={"model": decision.model, "deadline_ms": f"{deadline_ms:.1f}"},
+            properties=properties,
             expiry_s=max(1, math.ceil(deadline_ms / 1000)),
             on_puback=on_puback,
         )

@@ -18,9 +18,10 @@ from broker.clock import Clock
 from broker.events import event
 from broker.vocabulary import ModelName
 from device_agent.emulation.virtual_server import Happened, Step, VirtualServer
+from device_agent.service.fair_queue import JobFuture, Waiting
 from device_agent.service.inference import Classification, Models, classify, outcome_of
 from device_agent.service.job import Declined, Job, Refusal, Served
-from device_agent.service.service import IntelligentService, JobFuture, answer
+from device_agent.service.service import IntelligentService, answer
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,16 @@ class EmulatedService(IntelligentService):
     emulated = True
 
     def __init__(
-        self, models: Models, server: VirtualServer, reference_ms: Mapping[ModelName, float], limit: int, clock: Clock
+        self,
+        models: Models,
+        server: VirtualServer,
+        reference_ms: Mapping[ModelName, float],
+        limit: int,
+        clock: Clock,
+        slots: int | None = None,
     ) -> None:
-        super().__init__(models, limit, clock)
+        """`slots`: how many jobs the virtual server runs at once; None: `limit`."""
+        super().__init__(models, limit if slots is None else slots, limit, clock)
         self._server = server
         self._reference_ms = reference_ms
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
@@ -55,12 +63,8 @@ class EmulatedService(IntelligentService):
         self._cpu_read: tuple[float, float] | None = None
 
     @property
-    def waiting(self) -> int:
-        return sum(held.started_s is None for held in self._held.values())
-
-    @property
     def in_service(self) -> int:
-        return len(self._held) - self.waiting
+        return len(self._held)
 
     def cpu_percent(self) -> float:
         """The emulated CPU since the last call: the time average of min(1, jobs/vCPUs)."""
@@ -70,14 +74,14 @@ class EmulatedService(IntelligentService):
         self._cpu_read = (now_s, busy_s)
         return min(100.0, 100.0 * (busy_s - busy_before_s) / (now_s - since_s)) if now_s > since_s else 0.0
 
-    def _admit(self, job: Job, future: JobFuture) -> None:
+    def _start(self, entry: Waiting, now_s: float) -> None:
+        job, future = entry.job, entry.future
         reference_ms = self._reference_ms.get(job.model)
         if reference_ms is None:
             answer(future, Declined(Refusal.UNKNOWN_MODEL, f"no emulated time for {job.model}"))
             return
         self._last_key += 1
-        now_s = self._clock.monotonic()
-        self._held[self._last_key] = _Held(job, future, now_s)
+        self._held[self._last_key] = _Held(job, future, entry.arrived_s)
         future.add_done_callback(partial(self._forget_given_up, self._last_key))
         self._server.admit(self._last_key, reference_ms / 1000, now_s, job.deadline_s)
         self._step()
@@ -138,13 +142,7 @@ class EmulatedService(IntelligentService):
         if self._held.pop(key, None) is not None:
             self._server.withdraw(key, self._clock.monotonic())
             self._step()
-
-    def _hand_back(self) -> list[JobFuture]:
-        handed_back = []
-        for key in [key for key, held in self._held.items() if held.started_s is None]:
-            handed_back.append(self._held.pop(key).future)
-            self._server.withdraw(key, self._clock.monotonic())
-        return handed_back
+            self._start_waiting(self._clock.monotonic())
 
     def _running_jobs(self) -> list[JobFuture]:
         return [held.future for held in self._held.values()]

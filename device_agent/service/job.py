@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from broker.vocabulary import ModelName
+from broker.vocabulary import ModelName, NodeId
 
 
 class Refusal(StrEnum):
@@ -21,12 +21,22 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One inference: JPEG or PNG bytes, and when (monotonic clock) nobody needs it any more."""
+    """One inference: JPEG or PNG bytes, and when (monotonic clock) nobody needs it any more.
+
+    `sender` is the node that the image came from, None for this node itself. `decided`: a decision named this job, as
+    far as that can be told; what none named comes last.
+    """
 
     model: ModelName
     image: bytes
     deadline_s: float
-    foreign: bool = False  # the image came from another node
+    sender: NodeId | None = None
+    decided: bool = True
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the image came from another node."""
+        return self.sender is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,43 +9,49 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
 from broker.clock import Clock
 from broker.events import event
 from broker.rate_limit import RefusalLog
+from broker.vocabulary import NodeId
+from device_agent.service.fair_queue import MAX_WAITING, FairQueue, JobFuture, Waiting
 from device_agent.service.inference import Classification, Models, classify, outcome_of
 from device_agent.service.job import Declined, Job, Refusal, Served
 
 log = logging.getLogger(__name__)
 
-JobFuture = asyncio.Future[Served | Declined]
+MAX_OF_SENDER = 1 + MAX_WAITING  # jobs of one other node that run and wait here
+MAX_UNDECIDED_RUNNING = 1  # jobs that no decision named never take more than one worker
 
 
 class IntelligentService(ABC):
-    """Takes jobs until `limit` are admitted. All methods are called from the loop's thread.
+    """Takes jobs until `limit` are admitted, and runs `slots` at once. All methods are called from the loop's thread.
 
     A job's future always ends with Served or Declined. Who cancels it gives the job up: if it waits, it is not run.
     """
 
     emulated: bool
 
-    def __init__(self, models: Models, limit: int, clock: Clock) -> None:
+    def __init__(self, models: Models, slots: int, limit: int, clock: Clock) -> None:
         self.overruns = 0
         self._models = models
+        self._slots = slots
         self._limit = limit
         self._clock = clock
         self._stopping = False
         self._refusals = RefusalLog()
         self._unanswered: set[JobFuture] = set()
+        self._queue = FairQueue()
+        self._running_of: Counter[NodeId | None] = Counter()
+        self._undecided_running = 0
 
     @property
-    @abstractmethod
     def waiting(self) -> int:
         """Jobs admitted and not started."""
+        return len(self._queue)
 
     @property
     @abstractmethod
@@ -57,25 +63,69 @@ class IntelligentService(ABC):
         future: JobFuture = asyncio.get_running_loop().create_future()
         if self._stopping:
             future.set_result(Declined(Refusal.STOPPING, "this node is being stopped"))
-        elif self.waiting + self.in_service >= self._limit:
-            detail = f"{self.in_service} jobs run and {self.waiting} wait"
-            says, unsaid = self._refusals.says(self._clock.monotonic())
-            if says:
-                event(
-                    log, logging.INFO, "job_refused", reason=Refusal.BUSY, detail=detail, before_without_a_line=unsaid
-                )
-            future.set_result(Declined(Refusal.BUSY, detail))
-        else:
-            self._unanswered.add(future)
-            future.add_done_callback(self._unanswered.discard)
-            self._admit(job, future)
+            return future
+        if (full := self._has_no_room(job)) is not None:
+            self._decline(future, full)
+            return future
+        now_s = self._clock.monotonic()
+        self._unanswered.add(future)
+        self._queue.push(Waiting(job, future, now_s))
+        future.add_done_callback(self._ended)
+        self._start_waiting(now_s)
         return future
+
+    def _has_no_room(self, job: Job) -> str | None:
+        """Why `job` is not admitted; None: it is, perhaps in place of one that waited."""
+        if job.foreign:
+            wait, run = self._queue.of(job.sender), self._running_of[job.sender]
+            if wait >= MAX_WAITING or wait + run >= MAX_OF_SENDER:
+                return f"{run} jobs of {job.sender} run and {wait} wait"
+        if self.waiting + self.in_service < self._limit:
+            return None
+        if (displaced := self._queue.displace(job)) is None:
+            return f"{self.in_service} jobs run and {self.waiting} wait"
+        self._decline(displaced.future, "others come first")
+        return None
+
+    def _decline(self, future: JobFuture, detail: str) -> None:
+        says, unsaid = self._refusals.says(self._clock.monotonic())
+        if says:
+            event(log, logging.INFO, "job_refused", reason=Refusal.BUSY, detail=detail, before_without_a_line=unsaid)
+        answer(future, Declined(Refusal.BUSY, detail))
+
+    def _start_waiting(self, now_s: float) -> None:
+        """Start jobs while there are slots; those whose deadline has passed meanwhile expire."""
+        while self.in_service < self._slots and not self._stopping:
+            entry = self._queue.pop(undecided=self._undecided_running < MAX_UNDECIDED_RUNNING)
+            if entry is None:
+                return
+            if entry.future.done():
+                continue
+            if entry.job.deadline_s < now_s:
+                answer(entry.future, Declined(Refusal.EXPIRED, "its deadline passed while it waited"))
+                continue
+            self._running_of[entry.job.sender] += 1
+            self._undecided_running += not entry.job.decided
+            entry.future.add_done_callback(partial(self._left, entry.job))
+            self._start(entry, now_s)
+
+    def _left(self, job: Job, _future: JobFuture) -> None:
+        self._undecided_running -= not job.decided
+        self._running_of[job.sender] -= 1
+        if self._running_of[job.sender] <= 0:
+            del self._running_of[job.sender]
+        self._start_waiting(self._clock.monotonic())
+
+    def _ended(self, future: JobFuture) -> None:
+        self._unanswered.discard(future)
+        if future.cancelled():
+            self._queue.forget_done()
 
     async def drain(self, timeout_s: float) -> None:
         """Admit nothing more, hand back what waits as `stopping`, and let what runs finish, or hand it back too."""
         self._stopping = True
-        for future in self._hand_back():
-            answer(future, Declined(Refusal.STOPPING, "this node is being stopped"))
+        for entry in self._queue.pop_all():
+            answer(entry.future, Declined(Refusal.STOPPING, "this node is being stopped"))
         if running := self._running_jobs():
             await asyncio.wait(running, timeout=timeout_s)
         self._close()
@@ -83,11 +133,8 @@ class IntelligentService(ABC):
             answer(future, Declined(Refusal.STOPPING, "this node was stopped before the job ended"))
 
     @abstractmethod
-    def _admit(self, job: Job, future: JobFuture) -> None: ...
-
-    @abstractmethod
-    def _hand_back(self) -> list[JobFuture]:
-        """Empty the queue."""
+    def _start(self, entry: Waiting, now_s: float) -> None:
+        """Run a job; its outcome goes to its future."""
 
     @abstractmethod
     def _running_jobs(self) -> list[JobFuture]: ...
@@ -102,58 +149,30 @@ def answer(future: JobFuture, outcome: Served | Declined) -> None:
         future.set_result(outcome)
 
 
-@dataclass(slots=True)
-class _Waiting:
-    job: Job
-    future: JobFuture
-    arrived_s: float
-
-
 class RealService(IntelligentService):
     """Runs jobs on this machine's cores, `slots` at once, and reports what was measured."""
 
     emulated = False
 
     def __init__(self, models: Models, slots: int, limit: int, clock: Clock) -> None:
-        super().__init__(models, limit, clock)
-        self._slots = slots
+        super().__init__(models, slots, limit, clock)
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="inference")
-        self._queue: deque[_Waiting] = deque()
         self._running: set[JobFuture] = set()
-
-    @property
-    def waiting(self) -> int:
-        return sum(not entry.future.done() for entry in self._queue)
 
     @property
     def in_service(self) -> int:
         return len(self._running)
 
-    def _admit(self, job: Job, future: JobFuture) -> None:
-        self._queue.append(_Waiting(job, future, self._clock.monotonic()))
-        self._start_waiting()
-
-    def _start_waiting(self) -> None:
-        while self._queue and len(self._running) < self._slots:
-            entry = self._queue.popleft()
-            now_s = self._clock.monotonic()
-            if entry.future.done():
-                continue
-            if entry.job.deadline_s < now_s:
-                answer(entry.future, Declined(Refusal.EXPIRED, "its deadline passed while it waited"))
-                continue
-            self._run(entry, now_s)
-
-    def _run(self, entry: _Waiting, started_s: float) -> None:
+    def _start(self, entry: Waiting, now_s: float) -> None:  # noqa: ARG002  # real time passes meanwhile
         # The requester may cancel its future; the thread runs on, and its slot is taken until it ends.
         occupied: JobFuture = asyncio.get_running_loop().create_future()
         self._running.add(occupied)
         run = asyncio.get_running_loop().run_in_executor(self._threads, classify, self._models, entry.job)
-        run.add_done_callback(partial(self._finished, entry, started_s, occupied))
+        run.add_done_callback(partial(self._finished, entry, self._clock.monotonic(), occupied))
 
     def _finished(
         self,
-        entry: _Waiting,
+        entry: Waiting,
         started_s: float,
         occupied: JobFuture,
         run: asyncio.Future[Classification | Declined],
@@ -166,12 +185,7 @@ class RealService(IntelligentService):
         answer(entry.future, outcome)
         self._running.discard(occupied)
         answer(occupied, outcome)
-        self._start_waiting()
-
-    def _hand_back(self) -> list[JobFuture]:
-        handed_back = [entry.future for entry in self._queue]
-        self._queue.clear()
-        return handed_back
+        self._start_waiting(self._clock.monotonic())
 
     def _running_jobs(self) -> list[JobFuture]:
         return list(self._running)

@@ -36,8 +36,9 @@ from device_agent.presence import Identity, Presence
 from device_agent.report_store import ReportStore
 from device_agent.requester.exchange import Exchange
 from device_agent.requester.sequence import RequestSequence, Settings
-from device_agent.service.job import Job, Served
-from device_agent.service.service import IntelligentService, JobFuture, answer
+from device_agent.service.fair_queue import JobFuture, Waiting
+from device_agent.service.job import Served
+from device_agent.service.service import IntelligentService, answer
 from testbed.faults.ledger import Entry, Ledger, What
 
 IMAGE_PX = 96
@@ -83,11 +84,10 @@ class PretendedService(IntelligentService):
     """Each job takes its model's time and no work."""
 
     emulated = True
-    waiting = 0
     in_service = 0
 
     def __init__(self, models: PretendedModels, local_ms: dict[str, float], clock: Clock) -> None:
-        super().__init__(models, MOST_JOBS, clock)
+        super().__init__(models, MOST_JOBS, MOST_JOBS, clock)
         self._local_ms = local_ms
 
     def cpu_percent(self) -> float:
@@ -98,13 +98,10 @@ class PretendedService(IntelligentService):
         """Of nothing."""
         return 20.0
 
-    def _admit(self, job: Job, future: JobFuture) -> None:
-        took_ms = self._local_ms[job.model]
+    def _start(self, entry: Waiting, now_s: float) -> None:  # noqa: ARG002  # there is no work that could begin
+        took_ms = self._local_ms[entry.job.model]
         served = Served("pretended", trained=False, queue_ms=0.0, compute_ms=took_ms, emulated=True)
-        asyncio.get_running_loop().call_later(took_ms / 1000, answer, future, served)
-
-    def _hand_back(self) -> list[JobFuture]:
-        return []
+        asyncio.get_running_loop().call_later(took_ms / 1000, answer, entry.future, served)
 
     def _running_jobs(self) -> list[JobFuture]:
         return []

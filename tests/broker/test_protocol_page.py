@@ -27,6 +27,7 @@ NAMED = {
     REQUEST_ID_PATTERN: "request id",
     MODEL_PATTERN: "model name",
     r"^[0-9a-f]{64}\Z": "64 of 0-9 and a-f",
+    r"^[0-9a-f]{32}\Z": "32 of 0-9 and a-f",
 }
 CHANNELS = {carriage.message: channel for channel, carriage in CARRIAGE.items() if carriage.message}
 STRUCTS = [*typing.get_args(Message), Stages, RoundSummary]

@@ -211,7 +211,10 @@ class Device:
         left_ms = (deadline_s - time.monotonic()) * 1000
         properties = Properties(PacketTypes.PUBLISH)
         properties.CorrelationData = self.request_id.encode("ascii")
-        properties.UserProperty = [("model", decision["model"]), ("deadline_ms", f"{left_ms:.1f}")]
+        pairs = [("model", decision["model"]), ("deadline_ms", f"{left_ms:.1f}")]
+        if isinstance(decision.get("ticket"), str):
+            pairs.append(("ticket", decision["ticket"]))
+        properties.UserProperty = pairs
         properties.MessageExpiryInterval = max(1, math.ceil(left_ms / 1000))
         sent_s = time.monotonic()
         self.client.publish(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from broker.clock import ManualClock, SystemClock
-from broker.vocabulary import ModelName
+from broker.vocabulary import ModelName, NodeId
 from device_agent.emulation.virtual_server import FirstInFirstOut, ProcessorSharing
 from device_agent.service.emulated import EmulatedService
 from device_agent.service.job import Declined, Job, Refusal, Served
@@ -32,7 +32,7 @@ def real(models: Any) -> IntelligentService:
 
 
 def emulated(models: Any) -> IntelligentService:
-    return EmulatedService(models, FirstInFirstOut(1), {D0: 100.0}, limit=2, clock=SystemClock())
+    return EmulatedService(models, FirstInFirstOut(1), {D0: 100.0}, limit=2, clock=SystemClock(), slots=1)
 
 
 def shared(models: Any, reference_ms: float = 5.0, limit: int = 3) -> EmulatedService:
@@ -303,7 +303,7 @@ def test_a_flood_of_jobs_or_of_models_that_are_not_here_does_not_flood_the_log(
     async def scenario() -> None:
         service = RealService(models, slots=1, limit=2, clock=ManualClock())
         models.error = ModelMissing("d9", Path("somewhere"))
-        running = [service.submit(Job(ModelName("d9"), b"x", math.inf, foreign=True)) for _ in range(2)]
+        running = [service.submit(Job(ModelName("d9"), b"x", math.inf, NodeId("s1"))) for _ in range(2)]
         for _ in range(500):
             assert Refusal.BUSY is (await service.submit(job("c"))).refusal  # type: ignore[union-attr]
         models.gate.set()

@@ -9,8 +9,9 @@ import pytest
 
 from broker.client import Inbound, MqttClient
 from broker.messages import Result
+from broker.tickets import TicketKey
 from broker.topics import Address, Channel, filter_for
-from broker.vocabulary import NodeId, NodeState
+from broker.vocabulary import NodeId, NodeState, RequestId
 from device_agent.images.pixels import encode_for_offload
 from device_agent.images.source import SHIPPED_PHOTOGRAPHS
 
@@ -154,6 +155,63 @@ def test_a_full_node_refuses_at_once(bench: Any) -> None:
     exchange(
         bench, scenario, emulate={"vcpus": 1, "reference_ms": {"d7": 300.0}}, service={"workers": 1, "queue_length": 0}
     )
+
+
+@pytest.mark.models
+def test_a_device_that_floods_a_node_takes_no_place_from_who_has_a_decision(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 60 jobs without a ticket, or with a forged or used one, at most three are taken at a time; none is in the way
+    of jobs with tickets, which all get their label."""
+    key = TicketKey(bytes(32))
+    monkeypatch.setattr("device_agent.agent.ticket_key_of", lambda _endpoint: key)
+
+    def ticket(device: str, request: str) -> str:
+        return key.ticket(EDGE, NodeId(device), RequestId(request))
+
+    async def scenario(good: Sender, _edge: Any) -> None:
+        bad = Sender(MqttClient(bench.endpoint, bench.site, NodeId("bad"), "test", announces_state=False))
+        link = asyncio.create_task(bad.client.run(), name="bad-link")
+        await bad.client.wait_connected(30.0)
+        rest = {"model": "d7", "deadline_ms": "20000"}
+        own = ticket("bad", "request-used")
+        bad.infer("request-used", photograph(), ticket=own, **rest)
+        first = await bad.result()
+        for number in range(20):
+            bad.infer(f"request-1{number:03d}", photograph(), **rest)
+            bad.infer(f"request-2{number:03d}", photograph(), ticket=ticket("s1", f"request-2{number:03d}"), **rest)
+            bad.infer("request-used", photograph(), ticket=own, **rest)
+        results = []
+        for number in range(3):
+            request = f"request-000{number}"
+            good.infer(request, photograph(), ticket=ticket("s1", request), **rest)
+            results.append(await good.result())
+        turned_away = [await bad.result() for _ in range(40)]
+        await bad.client.stop()
+        await link
+
+        assert first.refused is None
+        assert [None] * 3 == [result.refused for result in results]
+        assert sum(result.refused == "busy" for result in turned_away) >= 35
+
+    slow = {"vcpus": 1, "reference_ms": {"d7": 100.0}}
+    exchange(bench, scenario, emulate=slow, service={"workers": 1, "queue_length": 8})
+
+
+@pytest.mark.models
+def test_until_the_first_ticket_all_devices_are_alike(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An orchestrator that was not started anew since the key came has no tickets: its devices run side by side."""
+    monkeypatch.setattr("device_agent.agent.ticket_key_of", lambda _endpoint: TicketKey(bytes(32)))
+
+    async def scenario(sender: Sender, edge: Any) -> None:
+        for number in range(2):
+            sender.infer(f"request-000{number}", photograph(), model="d7", deadline_ms="20000")
+        await bench.until(lambda: edge.service.in_service == 2)
+        results = [await sender.result(), await sender.result()]
+
+        assert [None, None] == [result.refused for result in results]
+
+    exchange(bench, scenario, emulate={"vcpus": 2, "reference_ms": {"d7": 300.0}}, service={"workers": 2})
 
 
 @pytest.mark.models

@@ -299,3 +299,19 @@ def test_the_status_tells_who_has_access_and_until_when(folder, now):
     assert ("-", 0, "revoked") == rows[S1]
     assert {"yes"} == {rows[BROKER][2], rows[ADMIN][2]}
     assert "expired" == {row.name: row.access for row in accounts_in(folder, now + timedelta(days=101))}[ALICE]
+
+
+def test_orchestrator_and_serving_nodes_share_a_key_that_nobody_else_has(folder, now):
+    """Mode 0600, the same after another run, and also for a serving node that comes later."""
+    extra = [Account(NodeId(name), role) for name, role in (("brain", Role.ORCHESTRATOR), ("edge", Role.SERVING_NODE))]
+    wanted = replace(WANTED, accounts=(*WANTED.accounts, *extra))
+    provision(folder, wanted, now, NOBODY)
+    keys = {path.parent.name: path.read_bytes() for path in folder.root.rglob("ticket.key")}
+    late = Account(NodeId("cloud"), Role.SERVING_NODE)
+    provision(folder, replace(wanted, accounts=(*wanted.accounts, late)), now, NOBODY)
+    later = {path.parent.name: path.read_bytes() for path in folder.root.rglob("ticket.key")}
+
+    assert {"brain", "edge"} == keys.keys()
+    assert {"brain", "edge", "cloud"} == later.keys()
+    assert 1 == len({*keys.values(), *later.values()})
+    assert {PRIVATE} == {stat.S_IMODE(path.stat().st_mode) for path in folder.root.rglob("ticket.key")}
