@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import yaml
@@ -16,7 +17,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 
 from configs.expected import Location, choices_of, expected_at
 from configs.problems import Problem
-from configs.section import Section
+from configs.section import FOLDER, Section
 from configs.syntax import Composed
 from configs.tree import dotted, exact, find, nodes, paths, repeated_keys, size, spot
 from configs.wording import explain
@@ -90,9 +91,10 @@ class Reader(Generic[S]):
     def _judged(self, root: yaml.MappingNode, data: Any) -> S | None:
         mended: set[str] = set()
         settings, first = None, True
+        context = {FOLDER: Path(self._file).parent}
         for _ in range(MOST_RUNS):
             try:
-                settings = self._schema.model_validate_json(json.dumps(data), strict=True)
+                settings = self._schema.model_validate_json(json.dumps(data), strict=True, context=context)
                 break
             except ValidationError as error:
                 details = error.errors(include_url=False)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from configs.section import Section
+from configs.section import PathBesideFile, Section
 
 
 class MosquittoConfig(Section):
@@ -15,8 +15,10 @@ class MosquittoConfig(Section):
 
     version: Literal[1]
     host: str = Field("127.0.0.1", description="address to listen on; without accounts, loopback only")
-    identity: Path | None = Field(
-        None, description="the folder `broker` that `tierwise broker provision` made; none: no accounts"
+    identity: PathBesideFile | None = Field(
+        None,
+        description="the folder `broker` that `tierwise broker provision` made, `.` for that of this file; none: no "
+        "accounts",
     )
     port: int = Field(1883, ge=0, le=65535, description="0: any free port")
     directory: Path = Field(Path("run/broker"), description="configuration, log and persistent store")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from broker.endpoint import Endpoint
 from broker.tls import Tls
 from broker.vocabulary import Link, Tier
-from configs.section import LIVE, Host, Model, NodeName, Section, SiteName
+from configs.section import LIVE, Host, Model, NodeName, PathBesideFile, Section, SiteName
 
 Positive = Annotated[float, Field(gt=0, le=86_400_000)]
 
@@ -19,9 +19,9 @@ Positive = Annotated[float, Field(gt=0, le=86_400_000)]
 class TlsSection(Section):
     """This process's certificate, as `tierwise broker provision` made it, and the authority that it trusts."""
 
-    ca_file: Path
-    certificate_file: Path
-    key_file: Path = Field(description="readable by this process's user alone")
+    ca_file: PathBesideFile = Field(description="relative paths: from the folder of this file")
+    certificate_file: PathBesideFile
+    key_file: PathBesideFile = Field(description="readable by this process's user alone")
 
 
 class BrokerSection(Section):

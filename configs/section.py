@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from broker.errors import InvalidName
 from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, ModelName, NodeId, SiteId, model_name, node_id, site_id
@@ -42,6 +51,20 @@ def _pattern(pattern: str) -> WithJsonSchema:
 SiteName = Annotated[SiteId, Field(strict=True), _named(site_id), _pattern(NAME_PATTERN)]
 NodeName = Annotated[NodeId, Field(strict=True), _named(node_id), _pattern(NAME_PATTERN)]
 Model = Annotated[ModelName, Field(strict=True), _named(model_name), _pattern(MODEL_PATTERN)]
+
+
+def _beside_file(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get(FOLDER)
+    if folder is None or path.is_absolute():
+        return path
+    beside = Path(folder) / path
+    return path if path.exists() and not beside.exists() else beside
+
+
+FOLDER = "folder"  # in the validation context: where the file lies that is being read
+# A relative one is taken from the folder of the file that names it, so that a copied folder works wherever it is; where
+# nothing is there, from the working directory.
+PathBesideFile = Annotated[Path, AfterValidator(_beside_file)]
 
 HOST_PATTERN = r"^([^\s/:]+|[^\s/:]*(:[^\s/:]*){2,})\Z"  # a name, an IPv4 or an IPv6 address
 

@@ -59,7 +59,10 @@ class SiteConfig(Section):
     nodes: NodesSection
     people: PeopleSection = PeopleSection()
     validity: ValiditySection = ValiditySection()
-    node_directory: Path = Field(Path("/etc/tierwise"), description="where a node keeps its certificate and key")
+    node_directory: Path = Field(
+        Path("/etc/tierwise"),
+        description="where a node keeps its certificate and key; `.`: beside its YAML file, wherever that is",
+    )
 
     @model_validator(mode="after")
     def _names_are_one_persons_or_nodes(self) -> SiteConfig:

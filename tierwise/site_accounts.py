@@ -1,25 +1,26 @@
-"""From `site.yaml` to what `broker.identity` makes of it, and the broker's own YAML file."""
+"""From `site.yaml` to what `broker.identity` makes of it, and where the site's folder and running broker are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import yaml
 
 from broker.access import ROLE_OF_TIER, Role
 from broker.identity.accounts import Account, SiteAccounts, Validity
 from broker.identity.control import administrator
-from broker.identity.files import write_whole
+from broker.identity.files import only_one
 from broker.identity.folder import Folder
 from broker.identity.provisioning import Provisioned, provision
-from broker.identity.register import load_register
+from broker.identity.register import load_register, save_register
 from broker.identity.revoking import shut_out
-from broker.vocabulary import NodeId
-from configs.mosquitto import MosquittoConfig
+from broker.vocabulary import NodeId, SiteId
+from configs.loader import ConfigError, load
 from configs.site import SiteConfig
+from tierwise.node_files import FileChanges, bring_up_to_date
+
+SITE_FILE = "site.yaml"
 
 
 def accounts_of(config: SiteConfig, renew_days: int | None = None) -> SiteAccounts:
@@ -32,29 +33,73 @@ def accounts_of(config: SiteConfig, renew_days: int | None = None) -> SiteAccoun
     validity = Validity(days.authority_days, days.certificate_days, days.renew_days)
     if renew_days is not None:
         validity = replace(validity, renew_days=renew_days)
-    return SiteAccounts(config.site, config.hosts, config.port, tuple(accounts), validity, config.node_directory)
+    return SiteAccounts(config.site, config.hosts, config.port, tuple(accounts), validity)
 
 
-def broker_file(config: SiteConfig, folder: Folder) -> str:
-    """`broker.yaml` for the secured broker; its sizes follow from how many there are."""
-    clients = len(config.names()) + 1
-    settings = MosquittoConfig(
-        version=1,
-        host=config.listen,
-        port=config.port,
-        identity=folder.broker.absolute(),
-        directory=folder.broker.absolute() / "run",
-        # Connections that say nothing hold a slot for 95 s; as many again as there are clients may be such.
-        max_connections=max(2000, 2 * clients + 200),
-        # The orchestrator hears telemetry, heartbeat, request and report of everybody at once.
-        max_queued_messages=max(1000, 4 * clients),
-    )
-    body = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
-    return (
-        "# Written anew by each `tierwise broker provision`: tierwise broker run --config broker.yaml\n"
-        "# On another machine copy this folder there, and name its place: --identity . --directory run\n"
-        f"{body}"
-    )
+def site_folder(site_file: Path, given: Path | None) -> Path:
+    """The provisioned folder of a site: `given`, or where one was made before, or that of a new site's files.
+
+    `tierwise config new site` puts all into one folder; earlier ones, and their documents, named `./site` and
+    `accounts` beside the file.
+    """
+    if given is not None:
+        return given
+    beside = site_file.parent
+    for folder in (beside, Path("site"), beside / "accounts", beside / "site"):
+        if Folder(folder).register.exists() and (folder != Path("site") or _is_of(folder, site_file)):
+            return folder
+    return beside if (beside / "nodes").is_dir() else Path("site")
+
+
+def provisioned_folder(given: Path | None) -> Path:
+    """For commands that take no site file: `given`, or this folder, or `./site`."""
+    here = Path()
+    return given or (here if Folder(here).register.exists() else Path("site"))
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPlace:
+    """Where a site's running broker is: the hosts are tried in this order."""
+
+    hosts: tuple[str, ...]
+    port: int
+
+    def __str__(self) -> str:
+        return " or ".join(f"{host}:{self.port}" for host in self.hosts)
+
+
+def broker_of(root: Path, site_file: Path | None, host: str | None, port: int | None) -> BrokerPlace | None:
+    """What the site's file says, else what was last provisioned; options override. None where nothing is known.
+
+    Without `site_file` it is looked for in the folder and beside it. Raises ConfigError, IdentityUnusable.
+    """
+    register = load_register(Folder(root).register)
+    hosts, default = register.hosts, register.port
+    config = _site_config(root, site_file, register.site)
+    if config is not None:
+        hosts, default = config.hosts, config.port
+    hosts = (host,) if host is not None else hosts
+    port = port or default
+    return BrokerPlace(hosts, port) if hosts and port else None
+
+
+def _site_config(root: Path, site_file: Path | None, site: SiteId) -> SiteConfig | None:
+    if site_file is not None:
+        return load(site_file, SiteConfig)
+    for place in (root / SITE_FILE, root.absolute().parent / SITE_FILE):
+        if place.is_file():
+            try:
+                config = load(place, SiteConfig)
+            except ConfigError:
+                continue  # another program's, or one that is being edited: the register has the last good state
+            if config.site == site:
+                return config
+    return None
+
+
+def _is_of(folder: Path, site_file: Path) -> bool:
+    """Whether `folder` was provisioned for the site of that file."""
+    return load_register(Folder(folder).register).site == load(site_file, SiteConfig).site
 
 
 def carry_out(
@@ -63,20 +108,30 @@ def carry_out(
     renew_days: int | None,
     reinstate: frozenset[NodeId],
     on_progress: Callable[[int, int], None],
-) -> Provisioned:
+    site_file: Path,
+) -> tuple[Provisioned, FileChanges]:
     """Bring the folder up to date with the file. Raises IdentityUnusable."""
     folder = Folder(root)
     done = provision(folder, accounts_of(config, renew_days), datetime.now(UTC), reinstate, on_progress)
-    write_whole(folder.broker / "broker.yaml", broker_file(config, folder).encode())
-    return done
+    return done, bring_up_to_date(config, folder, site_file, frozenset(done.revoked))
 
 
-def tell_broker(config: SiteConfig, root: Path, host: str, port: int, done: Provisioned) -> list[Account]:
+def tell_broker(config: SiteConfig, root: Path, place: BrokerPlace, done: Provisioned) -> list[Account]:
     """Make a running broker's accounts those of the folder; the ones that changed there. Raises TierwiseError."""
     folder = Folder(root)
-    with administrator(folder, host, port) as control:
+    with administrator(folder, place.hosts, place.port) as control:
         shut_out(control, config.site, done.revoked)
         changed = control.apply(config.site, done.accounts)
         # Whoever was revoked since `done` came about may just have been let in again.
-        shut_out(control, config.site, sorted(load_register(folder.register).revoked.keys() - set(done.revoked)))
+        late = sorted(load_register(folder.register).revoked.keys() - set(done.revoked))
+        shut_out(control, config.site, late)
+    _note_enforced(folder, {*done.revoked, *late})
     return changed
+
+
+def _note_enforced(folder: Folder, names: set[NodeId]) -> None:
+    with only_one(folder.lock):
+        register = load_register(folder.register)
+        if register.unenforced & names:
+            register.unenforced -= names
+            save_register(folder.register, register)

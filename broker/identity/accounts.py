@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from broker.access import Role
 from broker.vocabulary import NodeId, SiteId
@@ -32,11 +31,10 @@ class Validity:
 
 @dataclass(frozen=True, slots=True)
 class SiteAccounts:
-    """All of one site. `node_directory` is where a node will keep its folder."""
+    """All of one site."""
 
     site: SiteId
     hosts: tuple[str, ...]
     port: int
     accounts: tuple[Account, ...]
     validity: Validity = Validity()
-    node_directory: Path = Path("/etc/tierwise")

@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -68,10 +68,14 @@ class _Heard:
 
 
 class Control:
-    """A connection as administrator; a context manager. Raises NotConnected, TlsUnusable when it cannot be made."""
+    """A connection as administrator; a context manager. Raises NotConnected, TlsUnusable when it cannot be made.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    `other_hosts` are tried, in order, where nothing answers at the endpoint's own.
+    """
+
+    def __init__(self, endpoint: Endpoint, other_hosts: Sequence[str] = ()) -> None:
         self._endpoint = endpoint
+        self._other_hosts = other_hosts
         self._heard = _Heard()
         self._mqtt = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
         if endpoint.tls is not None:
@@ -82,10 +86,7 @@ class Control:
         self._mqtt.on_message = self._heard.on_message
 
     def __enter__(self) -> Control:
-        try:
-            self._mqtt.connect(self._endpoint.host, self._endpoint.port, self._endpoint.keepalive_s)
-        except OSError as error:
-            raise NotConnected(f"no broker at {self._endpoint}: {why_no_link(error)}") from error
+        self._connect()
         self._wait(lambda: self._heard.subscribed, CONNECT_TIMEOUT_S, "it did not let the administrator in")
         return self
 
@@ -94,6 +95,20 @@ class Control:
     ) -> None:
         self._mqtt.disconnect()
         self._mqtt.loop(POLL_S)
+
+    def _connect(self) -> None:
+        failures: list[str] = []
+        first: OSError | None = None
+        for host in (self._endpoint.host, *self._other_hosts):
+            try:
+                self._mqtt.connect(host, self._endpoint.port, self._endpoint.keepalive_s)
+            except OSError as error:
+                failures.append(f"no broker at {host}:{self._endpoint.port}: {why_no_link(error)}")
+                first = first or error
+            else:
+                self._endpoint = replace(self._endpoint, host=host)
+                return
+        raise NotConnected("; ".join(failures)) from first
 
     def run(self, commands: Sequence[Command]) -> list[Answer]:
         """The answer to each. What was to be removed and is not there is no error; other refusals raise
@@ -163,9 +178,10 @@ class Control:
                 raise NotConnected(f"no answer from the broker at {self._endpoint}: {otherwise}")
 
 
-def administrator(folder: Folder, host: str, port: int) -> Control:
-    """Who may change the accounts of the broker at `host`. Raises TlsUnusable."""
-    return Control(Endpoint(host, port, KEEPALIVE_S, tls=Tls.in_directory(folder.admin)))
+def administrator(folder: Folder, hosts: Sequence[str], port: int) -> Control:
+    """Who may change the accounts of the broker at the first of `hosts` that answers. Raises TlsUnusable."""
+    endpoint = Endpoint(hosts[0], port, KEEPALIVE_S, tls=Tls.in_directory(folder.admin))
+    return Control(endpoint, hosts[1:])
 
 
 def _only_takes_away(command: Command) -> bool:

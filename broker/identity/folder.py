@@ -2,10 +2,12 @@
 
 authority/    ca.crt, ca.key, register.json: keep ca.key off machines that are on the net, but for when it is used
 broker/       for the broker's machine: ca.crt, broker.crt, broker.key, crl.pem, dynamic-security.json, broker.yaml
-nodes/NAME/   for that node or the orchestrator: ca.crt, client.crt, client.key, broker-section.yaml; where it
-              serves or orchestrates also ticket.key
-people/NAME/  for that person, the same
+nodes/NAME/   for that node or the orchestrator: ca.crt, client.crt, client.key, node.yaml or orchestrator.yaml;
+              where it serves or orchestrates also ticket.key
+people/NAME/  for that person: ca.crt, client.crt, client.key
 admin/        for whoever runs this site, the same: changes accounts while the broker runs
+
+`tierwise.node_files` writes the YAML files.
 """
 
 from __future__ import annotations
@@ -83,10 +85,9 @@ class Folder:
             )
         return Authority.load(Pair(certificate, key))
 
-    def write_client(self, folder: Path, pair: Pair, authority: bytes, section: str) -> None:
+    def write_client(self, folder: Path, pair: Pair, authority: bytes) -> None:
         """All that one client needs. If a power cut damages a file, the next `provision` finds out and issues anew."""
         write_whole(folder / CA_NAME, authority, durable=False)
-        write_whole(folder / "broker-section.yaml", section.encode(), durable=False)
         write_whole(folder / KEY_NAME, pair.key, PRIVATE, durable=False)
         write_whole(folder / CERTIFICATE_NAME, pair.certificate, durable=False)
 

@@ -53,7 +53,8 @@ def provision(
     done = Provisioned()
     authority, register = _open(folder, wanted, now, done)
     for name in reinstate:
-        register.revoked.pop(name, None)
+        register.reinstate(name)
+    register.hosts, register.port = wanted.hosts, wanted.port
     work = _Work(folder, wanted, authority, register, now, done)
     work.broker()
     for place, account in enumerate((Account(ADMIN, Role.OPERATOR), *wanted.accounts)):
@@ -150,8 +151,7 @@ class _Work:
             return
         new = self.authority.issue_client(account.name, self.now, self.wanted.validity.certificate_days)
         self._enter(account.name, new)
-        section = broker_section(self.wanted, account.name)
-        self.writes.append(lambda: self.folder.write_client(folder, new, self.authority.pem().certificate, section))
+        self.writes.append(lambda: self.folder.write_client(folder, new, self.authority.pem().certificate))
 
     def _is_good(self, pair: Pair) -> bool:
         if not (self.authority.issued(pair.certificate) and key_belongs(pair)):
@@ -172,21 +172,6 @@ class _Work:
 def expires_soon(expires: datetime, now: datetime, validity: Validity) -> bool:
     """Whether it is time to renew."""
     return expires - now <= timedelta(days=validity.renew_days)
-
-
-def broker_section(wanted: SiteAccounts, name: NodeId) -> str:
-    """What belongs into that client's YAML file."""
-    where = wanted.node_directory
-    return (
-        f"# For the YAML file of {name}; copy the other files to {where}, the key for its user alone.\n"
-        "broker:\n"
-        f"  host: {wanted.hosts[0]}\n"
-        f"  port: {wanted.port}\n"
-        "  tls:\n"
-        f"    ca_file: {where / CA_NAME}\n"
-        f"    certificate_file: {where / CERTIFICATE_NAME}\n"
-        f"    key_file: {where / KEY_NAME}\n"
-    )
 
 
 def _read(certificate: Path, key: Path) -> Pair | None:

@@ -24,11 +24,18 @@ class Issued(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Register(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Mutable: `provision` and `revoke` change it, and save it before anything that depends on it is written."""
+    """Mutable: `provision` and `revoke` change it, and save it before anything that depends on it is written.
+
+    `unenforced` are the revoked names of which no running broker has confirmed yet that it shut them out. `hosts` and
+    `port` are the broker's, as last provisioned.
+    """
 
     site: SiteId
     roles: dict[NodeId, Role] = {}
     revoked: dict[NodeId, datetime] = {}
+    unenforced: set[NodeId] = set()
+    hosts: tuple[str, ...] = ()
+    port: int = 0
     certificates: list[Issued] = []
 
     def serials_of(self, name: NodeId) -> list[str]:
@@ -42,9 +49,15 @@ class Register(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def revoke(self, name: NodeId, now: datetime) -> None:
         """Mark `name` and all of its certificates."""
         self.revoked.setdefault(name, now)
+        self.unenforced.add(name)
         for issued in self.certificates:
             if issued.name == name and issued.revoked is None:
                 issued.revoked = now
+
+    def reinstate(self, name: NodeId) -> None:
+        """Let `name` have access again, with a new certificate."""
+        self.revoked.pop(name, None)
+        self.unenforced.discard(name)
 
     def revocations(self) -> dict[str, datetime]:
         """When each revoked certificate was, by serial number."""

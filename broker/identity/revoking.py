@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from broker.errors import IdentityUnusable
+from broker.errors import IdentityUnusable, NotConnected
 from broker.identity.access_files import write_access_files, write_accounts
 from broker.identity.accounts import RESERVED
 from broker.identity.control import Control
@@ -19,19 +19,21 @@ from broker.vocabulary import NodeId, SiteId
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What came of it. `listed`: its certificates are on the revocation list."""
+    """What was done. `session_ended`: a running broker confirmed it; `problem` says why not. `listed`: its
+    certificates are on the revocation list."""
 
     name: NodeId
     serials: tuple[str, ...]
     session_ended: bool
     listed: bool
+    problem: str = ""
 
 
 def revoke(folder: Folder, name: NodeId, now: datetime, control: Control | None) -> Revoked:
     """Through `control`, which is opened here, the running broker is told first; None tells it nothing.
 
-    Again for the same name it makes sure of all. Raises IdentityUnusable; NotConnected when the broker was not reached,
-    after all that is in files was done.
+    Again for the same name it makes sure of all; until a running broker has confirmed, the name is `unenforced` in the
+    register. The files are changed also where the broker is not reached. Raises IdentityUnusable.
     """
     load_register(folder.register)  # or a slip of the finger would make the folder of the lock
     with only_one(folder.lock):
@@ -45,17 +47,22 @@ def _revoke(folder: Folder, name: NodeId, now: datetime, control: Control | None
     register.revoke(name, now)
     register.roles.pop(name, None)
     save_register(folder.register, register)
-    listed = folder.authority_key.exists()
+    listed, problem = folder.authority_key.exists(), ""
     try:
         if control is not None:
             with control:
                 shut_out(control, register.site, [name])
+            register.unenforced.discard(name)
+            save_register(folder.register, register)
+    except NotConnected as error:
+        problem = str(error)
     finally:
         if listed:
             write_access_files(folder, folder.load_authority(), register, now)
         else:
             write_accounts(folder, register)
-    return Revoked(name, tuple(register.serials_of(name)), control is not None, listed)
+    ended = control is not None and not problem
+    return Revoked(name, tuple(register.serials_of(name)), ended, listed, problem)
 
 
 def shut_out(control: Control, site: SiteId, names: Sequence[NodeId]) -> None:

@@ -11,10 +11,12 @@ from broker.identity.folder import Folder
 from broker.identity.register import load_register
 from broker.vocabulary import NodeId
 
+NOT_ENFORCED = "revoked, not yet enforced"  # no running broker has confirmed that it shut this name out
+
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """One name; `expires` is its newest certificate's. `access` is `yes`, `expired` or `revoked`."""
+    """One name; `expires` is its newest certificate's. `access` is `yes`, `expired`, `revoked` or NOT_ENFORCED."""
 
     name: NodeId
     role: str
@@ -40,7 +42,7 @@ def accounts_in(folder: Folder, now: datetime) -> list[AccountStatus]:
         newest = register.newest_of(name)
         role = str(name) if name in RESERVED else str(register.roles.get(name, "-"))
         if name in register.revoked:
-            access = "revoked"
+            access = NOT_ENFORCED if name in register.unenforced else "revoked"
         else:
             access = "yes" if newest is not None and newest.expires > now else "expired"
         expires = newest.expires if newest is not None else None

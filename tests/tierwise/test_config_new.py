@@ -144,22 +144,23 @@ def test_a_new_site_is_a_folder_of_files_that_fit_each_other(run: Run, tmp_path:
     """One broker, one site, names of their own, and the site's list of members names them all."""
     code, out, _ = run("new", "site", "--site", "lab", "--devices", "3", "--broker-host", "10.0.0.2", "--floor", "80")
 
-    files = {path.name: path for path in (tmp_path / "lab").glob("*.yaml")}
+    files = {str(path.relative_to(tmp_path / "lab")): path for path in (tmp_path / "lab").rglob("*.yaml")}
     loaded = {
         name: load(path, schema_of(kind_of(path.read_text("utf-8")))).model_dump() for name, path in files.items()
     }
     nodes = {name: found for name, found in loaded.items() if "tier" in found}
     assert (0, "wrote lab") == (code, out.splitlines()[0])
-    assert "next: tierwise broker provision lab/site.yaml --output lab/accounts" in out  # the broker is elsewhere
-    assert {"broker.yaml", "orchestrator.yaml", "site.yaml", *nodes} == set(files)
-    assert {"s1.yaml", "s2.yaml", "s3.yaml", "edge.yaml", "cloud.yaml"} == set(nodes)
-    assert {"lab"} == {found["site"] for name, found in loaded.items() if name != "broker.yaml"}
+    orchestrator = loaded["nodes/orchestrator/orchestrator.yaml"]
+    assert "next: tierwise broker provision lab/site.yaml " in out  # the broker is elsewhere
+    assert {"broker/broker.yaml", "nodes/orchestrator/orchestrator.yaml", "site.yaml", *nodes} == set(files)
+    assert {f"nodes/{name}/node.yaml" for name in ("s1", "s2", "s3", "edge", "cloud")} == set(nodes)
+    assert {"lab"} == {found["site"] for name, found in loaded.items() if name != "broker/broker.yaml"}
     assert {("10.0.0.2", 1883)} == {
-        (found["broker"]["host"], found["broker"]["port"]) for found in [*nodes.values(), loaded["orchestrator.yaml"]]
+        (found["broker"]["host"], found["broker"]["port"]) for found in [*nodes.values(), orchestrator]
     }
     members = loaded["site.yaml"]
     assert {found["node"] for found in nodes.values()} == {node for tier in members["nodes"].values() for node in tier}
-    assert (("10.0.0.2",), 80.0) == (members["hosts"], loaded["orchestrator.yaml"]["goal"]["accuracy_floor"])
+    assert (("10.0.0.2",), 80.0) == (members["hosts"], orchestrator["goal"]["accuracy_floor"])
 
 
 @pytest.mark.parametrize("interrupted", [False, True])

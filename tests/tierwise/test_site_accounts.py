@@ -17,6 +17,7 @@ from benchmarks.access_matrix.handshakes import ACCEPTED, attempt
 from benchmarks.access_matrix.party import Party
 from broker.endpoint import Endpoint
 from broker.identity.folder import Folder
+from broker.ports import free_port
 from broker.tls import Tls
 from broker.topics import Address, Channel, topic_for
 from broker.vocabulary import NodeId, SiteId
@@ -24,8 +25,9 @@ from configs.loader import load
 from configs.mosquitto import MosquittoConfig
 from configs.node import BrokerSection, TlsSection
 from configs.site import SiteConfig
+from tierwise.node_files import bring_up_to_date
 from tierwise.person import endpoint_of
-from tierwise.site_accounts import accounts_of, broker_file
+from tierwise.site_accounts import accounts_of
 from tierwise.watched_files import WatchedFiles
 
 WAIT_S = 30.0
@@ -36,6 +38,7 @@ hosts: [127.0.0.1]
 listen: 127.0.0.1
 nodes: {end: [s1, s2]}
 people: {operators: [alice]}
+port: 1
 """
 TELEMETRY = topic_for(Address(SiteId("home"), NodeId("s3"), Channel.TELEMETRY))
 
@@ -53,17 +56,20 @@ def site_file(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def broker_running(directory: Path) -> Iterator[int]:
-    """`tierwise broker run` with the file that provisioning wrote; its port."""
+def broker_running(directory: Path, *options: str) -> Iterator[int]:
+    """`tierwise broker run` with the file that provisioning wrote, on a free port unless options say; its port."""
     command = [sys.executable, "-m", "tierwise", "broker", "run", "--config", str(directory / "broker" / "broker.yaml")]
     with (
         (directory / "log").open("wb") as log,
-        subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, stderr=log, text=True) as process,
+        subprocess.Popen(
+            [*command, *(options or ("--port", "0"))], stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
     ):
         try:
             yield int(re.search(r"listens on 127\.0\.0\.1:(\d+), for those with", process.stdout.readline())[1])
         finally:
             process.terminate()
+            process.wait(WAIT_S)
 
 
 def endpoint(port: int, folder: Path) -> Endpoint:
@@ -109,9 +115,50 @@ def test_the_status_shows_who_was_revoked(tmp_path: Path, site_file: Path) -> No
     told = json.loads(tierwise("broker", "status", "--directory", out, "--json").stdout)["accounts"]
     shown = tierwise("broker", "status", "--directory", out)
 
-    assert "run this again with --host" in revoked.stdout
-    assert {"s1": "yes", "s2": "revoked"}.items() <= {row["name"]: row["access"] for row in told}.items()
+    assert 1 == revoked.returncode
+    assert "s2 may still be connected, no running broker has confirmed the revocation" in revoked.stderr
+    assert "Run this again" in revoked.stderr
+    assert {"s1": "yes", "s2": "revoked, not yet enforced"}.items() <= {
+        row["name"]: row["access"] for row in told
+    }.items()
     assert re.search(r"s2 .* revoked", shown.stdout)
+
+
+@pytest.mark.mosquitto
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["in the folder", "beside it", "elsewhere"])
+def test_a_revocation_finds_the_broker_by_the_sites_file(tmp_path: Path, site_file: Path, where: str) -> None:
+    """Host and port are the site's, also where only the register knows them: the live session ends. Without a broker
+    the command fails and the status says so, and the same command again completes it; so does provisioning."""
+    port = str(free_port())
+    site_file.write_text(SITE.replace("port: 1\n", f"port: {port}\n"), encoding="utf-8")
+    out = {"in the folder": tmp_path, "beside it": tmp_path / "out", "elsewhere": tmp_path / "a" / "out"}[where]
+    tierwise("broker", "provision", str(site_file), "--output", str(out))
+
+    def status() -> dict[str, str]:
+        told = json.loads(tierwise("broker", "status", "--directory", str(out), "--json").stdout)["accounts"]
+        return {row["name"]: row["access"] for row in told if row["name"] in ("s1", "s2")}
+
+    with broker_running(out, "--port", port) as number, Party(endpoint(number, out / "nodes/s1")) as victim:
+        revoked = tierwise("broker", "revoke", "s1", "--directory", str(out))
+        ended = victim.ended.wait(WAIT_S)
+    first = status()
+    missed = tierwise("broker", "revoke", "s2", "--directory", str(out))
+    second = status()
+    with broker_running(out, "--port", port):
+        if where == "beside it":
+            again = tierwise("broker", "provision", str(site_file), "--output", str(out))
+        else:
+            again = tierwise("broker", "revoke", "s2", "--directory", str(out))
+
+    assert (0, True) == (revoked.returncode, ended), revoked.stderr
+    assert f"the broker at 127.0.0.1:{port} has ended its session" in revoked.stdout
+    assert {"s1": "revoked", "s2": "yes"} == first
+    assert 1 == missed.returncode
+    assert f"no broker at 127.0.0.1:{port}" in missed.stderr
+    assert {"s1": "revoked", "s2": "revoked, not yet enforced"} == second
+    assert 0 == again.returncode, again.stderr
+    assert {"s1": "revoked", "s2": "revoked"} == status()
 
 
 def test_renewing_early_replaces_every_certificate(tmp_path: Path, site_file: Path) -> None:
@@ -133,7 +180,7 @@ def test_renewing_early_replaces_every_certificate(tmp_path: Path, site_file: Pa
         (("revoke", "s1", "--directory", "nowhere"), 1, "register.json is not there"),
         (("revoke", "S1"), 2, "is not a node id"),
         (("provision", "nowhere.yaml"), 1, "cannot be read"),
-        (("revoke", "s1", "--directory", "nowhere", "--host", "127.0.0.1"), 1, "nowhere/admin/ca.crt is not there"),
+        (("revoke", "s1", "--directory", "nowhere", "--host", "127.0.0.1"), 1, "register.json is not there"),
         (("run", "--identity", "nowhere"), 1, "provision makes that folder"),
     ],
 )
@@ -169,9 +216,8 @@ def test_a_large_site_gets_a_broker_that_holds_it(tmp_path: Path) -> None:
     """Its sizes follow from the number of accounts: a thousand and some silent connections, and all that is said."""
     nodes = {"end": tuple(f"s{number}" for number in range(3000))}
     config = SiteConfig.model_validate({"version": 1, "site": "home", "hosts": ("edge",), "nodes": nodes})
-    file = tmp_path / "broker.yaml"
-    file.write_text(broker_file(config, Folder(tmp_path)), encoding="utf-8")
-    written = load(file, MosquittoConfig)
+    bring_up_to_date(config, Folder(tmp_path), tmp_path / "site.yaml", frozenset(config.names()))
+    written = load(tmp_path / "broker" / "broker.yaml", MosquittoConfig)
 
     assert 3001 == len(accounts_of(config).accounts)
     assert written.max_connections >= 2 * 3001

@@ -14,7 +14,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from broker.errors import BrokerUnavailable, IdentityUnusable, InvalidName
+from broker.errors import BrokerUnavailable, IdentityUnusable, InvalidName, NotConnected, TlsUnusable
 from broker.mosquitto import MosquittoProcess, MosquittoSettings
 from broker.vocabulary import NodeId, node_id
 from tierwise.watched_files import WatchedFiles
@@ -29,12 +29,23 @@ LOOK_AT_LOG_S = 0.2
 RELOADED = ("crl.pem", "broker.crt")
 
 SiteFile = Annotated[Path, typer.Argument(help="The site's YAML file: who belongs to it.")]
-Output = Annotated[Path, typer.Option("--output", "--directory", help="The provisioned folder.")]
-Directory = Annotated[Path, typer.Option("--directory", help="The provisioned folder.")]
-Host = Annotated[str | None, typer.Option(help="A running broker that is to know at once; none: only files change.")]
-Port = Annotated[int, typer.Option(min=1, max=65535, help="Its port.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "--directory",
+        help="The provisioned folder; default: where it was before, or that of the site's file if it has `nodes`, or "
+        "site.",
+    ),
+]
+Directory = Annotated[
+    Path | None, typer.Option("--directory", help="The provisioned folder; default: this one if it is one, or site.")
+]
+Host = Annotated[str | None, typer.Option(help="Host of the running broker; default: those of the site's file.")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port of the running broker; default: that of the site's file.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SITE = Path("site")
 
 
 @app.callback()
@@ -78,82 +89,103 @@ def run(
         raise BrokerUnavailable(f"Mosquitto ended by itself with exit code {ended_by_itself}; its log is above")
 
 
-@app.command("provision", epilog="Example: tierwise broker provision site.yaml --output site")
+@app.command("provision", epilog="Example: tierwise broker provision lab/site.yaml")
 def provision_command(
     site_file: SiteFile,
-    output: Output = SITE,
+    output: Output = None,
     host: Host = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; by default that of the file.")] = None,
+    port: Port = None,
     reinstate: Annotated[list[str] | None, typer.Option(help="Give a revoked name access again.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make, or bring up to date: the authority, a certificate and key for everybody, accounts and access rules.
+    """Make, or bring up to date: the authority, accounts, access rules, and a folder for everybody, ready to run.
 
-    Run again it keeps what is good, adds what is new in the file, and renews what expires soon. With --host a running
-    broker knows new nodes at once, without a restart. Exit codes: 0 done; 1 failed; 2 wrong usage.
+    A node's folder has its certificate, key and YAML file. Run again it keeps what is good, adds what is new in the
+    file, renews what expires soon, and brings the broker section of each YAML file up to date; other edits stay. A
+    running broker is told of new and revoked names, without a restart. Exit codes: 0 done; 1 failed, or the broker at
+    --host was not reached; 2 wrong usage.
     """
     names = frozenset(_name(text) for text in reinstate or [])
     _bring_up_to_date(site_file, output, host, port, None, names, as_json)
 
 
-@app.command(epilog="Example: tierwise broker renew site.yaml --output site --within-days 60")
+@app.command(epilog="Example: tierwise broker renew lab/site.yaml --within-days 60")
 def renew(
     site_file: SiteFile,
-    output: Output = SITE,
+    output: Output = None,
     within_days: Annotated[
         int | None, typer.Option(min=0, help="Renew what expires within so many; by default those of the file.")
     ] = None,
+    host: Host = None,
+    port: Port = None,
     as_json: Json = False,
 ) -> None:
     """Replace every certificate that expires soon, each with a new key.
 
     Copy the folders named to their nodes, which take them at their next connection; a running broker takes its own at
-    once. Exit codes: 0 done; 1 failed; 2
-    wrong usage.
+    once. Exit codes: 0 done; 1 failed, or the broker at --host was not reached; 2 wrong usage.
     """
-    _bring_up_to_date(site_file, output, None, None, within_days, frozenset(), as_json)
+    _bring_up_to_date(site_file, output, host, port, within_days, frozenset(), as_json)
 
 
-@app.command(epilog="Example: tierwise broker revoke s3 --directory site --host 192.168.1.10")
+@app.command(epilog="Example: tierwise broker revoke s3 --directory lab")
 def revoke(
     name: Annotated[str, typer.Argument(help="The node, orchestrator or person.")],
-    directory: Directory = SITE,
+    directory: Directory = None,
+    site_file: Annotated[
+        Path | None, typer.Option(help="The site's YAML file; default: site.yaml in the folder or beside it.")
+    ] = None,
     host: Host = None,
-    port: Port = 8883,
+    port: Port = None,
     as_json: Json = False,
 ) -> None:
     """Take away all access: the live session ends, the account is shut, its certificates go onto the revocation list.
 
-    Exit codes: 0 done; 1 failed, or the broker at --host was not reached (the files are done then); 2 wrong usage.
+    The running broker is that of the site's file. While it has not confirmed, `broker status` says so, and the same
+    command again completes it. Exit codes: 0 enforced; 1 failed, or the running broker has not confirmed (the files are
+    done then); 2 wrong usage.
     """
     _need_cryptography()
     from broker.identity.control import administrator
     from broker.identity.folder import Folder
     from broker.identity.revoking import revoke as take_away
+    from tierwise.site_accounts import broker_of, provisioned_folder
 
-    revoked = _name(name)
-    folder, now = Folder(directory), datetime.now(UTC)
-    control = None if host is None else administrator(folder, host, port)
-    done = take_away(folder, revoked, now, control)
+    revoked, folder = _name(name), Folder(provisioned_folder(directory))
+    place = broker_of(folder.root, site_file, host, port)
+    control, problem = None, f"{folder.root} does not say where the broker is: name --site-file, or --host and --port"
+    if place is not None:
+        try:
+            control = administrator(folder, place.hosts, place.port)
+        except TlsUnusable as error:
+            problem = str(error)
+    done = take_away(folder, revoked, datetime.now(UTC), control)
     if as_json:
-        print(json.dumps({"name": done.name, "serials": done.serials, "session_ended": done.session_ended}))
-        return
-    typer.echo(f"{done.name} is revoked, with {len(done.serials)} certificate(s).")
+        told = {"name": done.name, "serials": done.serials, "session_ended": done.session_ended}
+        print(json.dumps({**told, "problem": "" if done.session_ended else done.problem or problem}))
+    else:
+        certificates = "certificate" if len(done.serials) == 1 else "certificates"
+        ended = f"; the broker at {place} has ended its session" if done.session_ended else ""
+        typer.echo(f"{done.name} is revoked, with {len(done.serials)} {certificates}{ended}.")
+        if not done.listed:
+            typer.echo("authority/ca.key is not here, so the revocation list is unchanged: run this again with it.")
+        typer.echo(f"If the broker's machine has a copy of {folder.broker}, copy crl.pem there; it is taken at once.")
     if not done.session_ended:
-        typer.echo("A running broker does not know yet: run this again with --host.")
-    if not done.listed:
-        typer.echo("authority/ca.key is not here, so the revocation list is unchanged: run this again with it.")
-    typer.echo(f"If the broker's machine has a copy of {directory}/broker, copy crl.pem there; it is taken at once.")
+        raise NotConnected(
+            f"{done.name} may still be connected, no running broker has confirmed the revocation: "
+            f"{done.problem or problem}. Run this again when it is reached; `broker status` shows it until then"
+        )
 
 
-@app.command(epilog="Example: tierwise broker status --directory site")
-def status(directory: Directory = SITE, as_json: Json = False) -> None:
+@app.command(epilog="Example: tierwise broker status --directory lab")
+def status(directory: Directory = None, as_json: Json = False) -> None:
     """Who has access, until when, and who was revoked. Exit codes: 0 printed; 1 no such folder; 2 wrong usage."""
     _need_cryptography()
     from broker.identity.folder import Folder
     from broker.identity.status import accounts_in
+    from tierwise.site_accounts import provisioned_folder
 
-    rows = accounts_in(Folder(directory), datetime.now(UTC))
+    rows = accounts_in(Folder(provisioned_folder(directory)), datetime.now(UTC))
     if as_json:
         print(json.dumps({"accounts": [row.as_json() for row in rows]}, indent=1))
         return
@@ -170,7 +202,7 @@ def status(directory: Directory = SITE, as_json: Json = False) -> None:
 
 def _bring_up_to_date(
     site_file: Path,
-    output: Path,
+    output: Path | None,
     host: str | None,
     port: int | None,
     renew_days: int | None,
@@ -184,28 +216,51 @@ def _bring_up_to_date(
     _need_cryptography()
     from broker.identity.files import only_one
     from broker.identity.folder import Folder
-    from tierwise.site_accounts import carry_out, tell_broker
+    from broker.identity.register import load_register
+    from tierwise.site_accounts import BrokerPlace, carry_out, site_folder, tell_broker
 
-    with only_one(Folder(output).lock), _progress() as on_progress:
-        done = carry_out(config, output, renew_days, reinstate, on_progress)
+    folder = Folder(site_folder(site_file, output))
+    with only_one(folder.lock), _progress() as on_progress:
+        done, files = carry_out(config, folder.root, renew_days, reinstate, on_progress, site_file)
+        unenforced = load_register(folder.register).unenforced
     told: dict[str, Any] = {
         "issued": done.issued, "renewed": done.renewed, "kept": len(done.kept), "revoked": done.revoked,
-        "not_in_file": done.left,
+        "not_in_file": done.left, "files_written": files.written, "files_updated": files.rewritten,
+        "files_left": sorted(files.left),
     }  # fmt: skip
-    if host is not None:  # not under the lock: a revocation must not wait for a thousand accounts
-        changed = tell_broker(config, output, host, port or config.port, done)
-        told["changed_in_broker"] = [account.name for account in changed]
+    news = not done.made_authority and (done.issued or reinstate or unenforced)
+    problem = ""
+    if host is not None or news:  # not under the lock: a revocation must not wait for a thousand accounts
+        place = BrokerPlace(config.hosts if host is None else (host,), port or config.port)
+        try:
+            changed = tell_broker(config, folder.root, place, done)
+            told["changed_in_broker"] = [account.name for account in changed]
+        except NotConnected as error:
+            if host is not None:
+                raise
+            problem = str(error)
     if as_json:
         print(json.dumps(told))
-        return
+    else:
+        _tell_what_was_done(told, folder.root, done.made_authority)
+    for reason in files.left.values():
+        print(f"tierwise: not brought up to date: {reason}", file=sys.stderr)
+    if problem:
+        print(f"tierwise: a running broker does not know of these changes yet: {problem}", file=sys.stderr)
+
+
+def _tell_what_was_done(told: dict[str, Any], root: Path, made_authority: bool) -> None:
     for word, names in told.items():
         shown = names if isinstance(names, int) else _shortened(names)
         typer.echo(f"{word.replace('_', ' ')}: {shown}")
-    if done.made_authority:
-        typer.echo(f"{output}/authority/ca.key makes certificates of this site: keep a copy offline, and only there.")
-    typer.echo(f"Each folder under {output}/nodes and {output}/people belongs on the machine of that name.")
-    if host is None and (done.issued or reinstate):
-        typer.echo("A running broker does not know new names yet: run this again with --host.")
+    if made_authority:
+        typer.echo(f"{root}/authority/ca.key makes certificates of this site: keep a copy offline, and only there.")
+    changed = sorted({*told["issued"], *told["renewed"], *told["files_written"], *told["files_updated"]})
+    if changed:
+        typer.echo(f"Changed folders, each for the machine of its name: {_shortened(changed)}; in {root}/nodes,")
+        typer.echo(f"{root}/people, {root}/broker and {root}/admin.")
+    if not made_authority and "broker" in told["files_updated"]:
+        typer.echo("The broker takes its new file with its next start.")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command(epilog="Example: tierwise config check device.yaml edge.yaml")
 def check(
-    files: Annotated[list[Path], typer.Argument(help="YAML files.")],
+    files: Annotated[list[Path], typer.Argument(help="YAML files, or folders that hold them.")],
     kind: KindOption = "",
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +34,7 @@ def check(
     _known(kind)
     results: list[dict[str, Any]] = []
     mistakes = []
-    for file in files:
+    for file in [found for place in files for found in _files_at(place)]:
         result: dict[str, Any] = {"file": str(file), "ok": True, "problems": []}
         try:
             loaded = _read(file, kind)
@@ -120,6 +120,16 @@ def migrate(
             print(f"{file}: now of version {present}; the former file is {backup}")
         else:
             print(f"{file}: is of version {present}, the present one")
+
+
+def _files_at(place: Path) -> list[Path]:
+    """`place`, or all YAML of a folder. Raises TierwiseError where that has none."""
+    if not place.is_dir():
+        return [place]
+    found = sorted(path for path in place.rglob("*.y*ml") if path.is_file())
+    if not found:
+        raise TierwiseError(f"{place} holds no YAML files: name files, or the folder that they are in")
+    return found
 
 
 def _known(kind: str, option: str = "--kind") -> None:

@@ -45,7 +45,7 @@ def plain_connection(settings: Settings) -> Iterator[Told]:
     broker = settings.broker()
     host = str(broker.get("host", "127.0.0.1"))
     if broker and not is_loopback(host) and not broker.get("tls"):
-        yield Told(f"it speaks to {host} in plain text", "Add broker.tls, from the node's broker-section.yaml")
+        yield Told(f"it speaks to {host} in plain text", "Add broker.tls: tierwise broker provision writes it")
 
 
 @yaml_rules.error("secret-inline")

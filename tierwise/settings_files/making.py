@@ -24,7 +24,7 @@ MOST_DEVICES = 10_000
 SITE = "site"
 USUAL_DEVICES = 5
 LOCAL = ("127.0.0.1", "localhost", "::1")
-PROVISION = "tierwise broker provision {file}/site.yaml --output {file}/accounts"
+PROVISION = "tierwise broker provision {file}/site.yaml"
 NEXT = {
     "device": ("tierwise-agent check --config {file}", "tierwise-agent run --config {file}"),
     "edge": ("tierwise-agent check --config {file}", "tierwise-agent run --config {file}"),
@@ -32,9 +32,9 @@ NEXT = {
     "orchestrator": ("tierwise orchestrator run --config {file}",),
     "broker": ("tierwise broker run --config {file}",),
     "site": (
-        "tierwise broker run --config {file}/broker.yaml",
-        "tierwise orchestrator run --config {file}/orchestrator.yaml",
-        "tierwise-agent run --config {file}/edge.yaml       (on the edge node; cloud.yaml and s1.yaml alike)",
+        "tierwise broker run --config {file}/broker/broker.yaml",
+        "tierwise orchestrator run --config {file}/nodes/orchestrator/orchestrator.yaml",
+        "tierwise-agent run --config {file}/nodes/edge/node.yaml       (each node with the folder of its name)",
     ),
 }
 
@@ -74,7 +74,7 @@ def _make_site(wanted: Wanted) -> None:
     if wanted.settings:
         raise typer.BadParameter("is for single files; edit those of a site", param_hint="--set")
     if wanted.output is not None:
-        _refuse_to_overwrite(wanted.output.glob("*.yaml"), wanted.force)
+        _refuse_to_overwrite(wanted.output.rglob("*.yaml"), wanted.force)
     draft, devices = NewFile("orchestrator"), wanted.devices
     _answer(draft, QUESTIONS_OF_SITE, wanted)
     if devices is None:
@@ -132,6 +132,7 @@ def _done(kind: str, target: Path, backups: Sequence[Path], accounts: bool = Fal
     for backup in backups:
         print(f"kept  {backup}")
     if accounts:
-        print(f"next: {PROVISION.format(file=target)}       (without accounts the broker serves its own machine only)")
+        print(f"next: {PROVISION.format(file=target)}       (without accounts the broker serves its own machine only;")
+        print("      this completes the folders: certificates and the broker section of each file)")
     for command in NEXT[kind]:
         print(f"next: {command.format(file=target)}")

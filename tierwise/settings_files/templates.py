@@ -15,6 +15,7 @@ from configs.expected import expected_at
 from configs.json_schema import as_text, file_name, json_schema
 from configs.kinds import schema_of
 from configs.loader import ConfigError, loads
+from tierwise.node_files import BROKER_FILE, NODE_FILE, ORCHESTRATOR_FILE
 
 Answers = Mapping[str, str]  # by dotted key, as a person would write the value into the file
 
@@ -57,7 +58,7 @@ class NewFile:
     answers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.text = (resources.files("configs") / f"{self.kind}.yaml").read_text(encoding="utf-8")
+        self.text = self.text or (resources.files("configs") / f"{self.kind}.yaml").read_text(encoding="utf-8")
 
     def answer(self, key: str, written: str) -> None:
         """Put `written` in at `key`. Raises AnswerRefused, and then nothing is changed."""
@@ -101,20 +102,26 @@ def schema_files(kinds: set[str]) -> dict[str, str]:
 
 
 def site_files(answers: Answers, devices: int) -> dict[str, NewFile]:
-    """The files of a whole site that fit each other, by file name. Raises AnswerRefused."""
+    """The files of a whole site that fit each other, by their paths in its folder. Raises AnswerRefused.
+
+    `site.yaml` lies beside the folders that `tierwise broker provision` completes: each node's own, and the broker's.
+    """
     names = [f"s{number}" for number in range(1, devices + 1)]
-    files = {f"{kind}.yaml": NewFile(kind) for kind in ("site", "broker", "orchestrator", "edge", "cloud")}
-    files |= {f"{name}.yaml": NewFile("device") for name in names}
-    for name, file in files.items():
-        if file.kind == "device":
-            file.answer("node", name.removesuffix(".yaml"))
+    members = NewFile("site")
+    orchestrator = f"nodes/{members.proposed('orchestrator')}/{ORCHESTRATOR_FILE}"
+    files = {f"broker/{BROKER_FILE}": NewFile("broker"), orchestrator: NewFile("orchestrator")}
+    files |= {f"nodes/{kind}/{NODE_FILE}": NewFile(kind) for kind in ("edge", "cloud")}
+    device = NewFile("device")
+    for file in (*files.values(), device):
         for question in QUESTIONS.get(file.kind, ()):
             if question.key in answers:
                 file.answer(question.key, answers[question.key])
-    if "broker.port" in answers:
-        files["broker.yaml"].answer("port", answers["broker.port"])
-    members = files["site.yaml"]
-    members.answer("site", answers.get("site", files["edge.yaml"].proposed("site")))
+    for name in names:
+        files[f"nodes/{name}/{NODE_FILE}"] = NewFile("device", put(device.text, "node", name))
+    members.answer("site", answers.get("site", device.proposed("site")))
     members.answer("hosts", as_yaml([answers.get("broker.host", "127.0.0.1")]))
     members.answer("nodes.end", as_yaml(names))
-    return files
+    if "broker.port" in answers:
+        files[f"broker/{BROKER_FILE}"].answer("port", answers["broker.port"])
+        members.answer("port", answers["broker.port"])
+    return {"site.yaml": members, **files}

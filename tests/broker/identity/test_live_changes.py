@@ -20,11 +20,12 @@ from broker.identity.accounts import Account
 from broker.identity.control import Control
 from broker.identity.provisioning import provision
 from broker.identity.revoking import revoke
+from broker.identity.status import accounts_in
 from broker.messages import State
 from broker.topics import Address, Channel, topic_for
 from broker.vocabulary import NodeId, NodeState, SiteId
 from configs.site import SiteConfig
-from tierwise.site_accounts import tell_broker
+from tierwise.site_accounts import BrokerPlace, tell_broker
 
 HOME = SiteId("home")
 S1, S2, S3, ALICE = NodeId("s1"), NodeId("s2"), NodeId("s3"), NodeId("alice")
@@ -37,6 +38,10 @@ def topic(node: NodeId, channel: Channel) -> str:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def access_of(site: Site, name: NodeId) -> str:
+    return {row.name: row.access for row in accounts_in(site.folder, now())}[name]
 
 
 def test_a_revoked_node_is_thrown_out_and_can_do_nothing_any_more(own_site: Site) -> None:
@@ -126,13 +131,18 @@ def test_changes_outlive_a_restart_of_the_broker(own_site: Site) -> None:
 
 
 def test_a_broker_that_is_away_knows_of_a_revocation_when_it_starts(own_site: Site) -> None:
-    """The error says that it was not reached; the files have all that it needs."""
+    """The result says that it was not reached; the files have all that it needs. Until the same command again has
+    reached it, the status is that no broker confirmed."""
     control = own_site.control()
     own_site.process.stop()
-    with pytest.raises(NotConnected):
-        revoke(own_site.folder, S1, now(), control)
+    done = revoke(own_site.folder, S1, now(), control)
+    before = access_of(own_site, S1)
     own_site.process.start()
+    again = revoke(own_site.folder, S1, now(), own_site.control())
 
+    assert (False, "revoked, not yet enforced") == (done.session_ended, before)
+    assert "no broker at 127.0.0.1:" in done.problem
+    assert (True, "", "revoked") == (again.session_ended, again.problem, access_of(own_site, S1))
     assert "certificate revoked" in attempt(own_site.endpoint(S1))
 
 
@@ -187,7 +197,8 @@ def test_whoever_is_revoked_while_another_command_tells_the_broker_stays_out(own
     config = SiteConfig.model_validate({"version": 1, "site": "home", "hosts": ("127.0.0.1",), "nodes": {}})
     done = provision(own_site.folder, own_site.wanted, now(), frozenset())
     revoke(own_site.folder, S1, now(), own_site.control())
-    tell_broker(config, own_site.folder.root, "127.0.0.1", own_site.process.endpoint.port, done)
+    place = BrokerPlace(("127.0.0.1",), own_site.process.endpoint.port)
+    tell_broker(config, own_site.folder.root, place, done)
     with own_site.control() as control:
         s1, s2 = control.run([{"command": "getClient", "username": name} for name in (S1, S2)])
 
