@@ -22,6 +22,7 @@ from broker.vocabulary import Action, ModelName, NodeId, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig, RoundsMode
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent, Immediate
+from orchestrator.alarms import Alarms
 from orchestrator.deciding import JointDecision, decide
 from orchestrator.decision_log import DecisionLog
 from orchestrator.finishing import Finisher, Surroundings
@@ -59,11 +60,12 @@ class Doors:
 
 @dataclass(frozen=True, slots=True)
 class SiteParts:
-    """What the conductor reads and asks: who is there, what models are worth, who decides."""
+    """What the conductor reads and asks: who is there, what models are worth, who decides, and what is alarmed."""
 
     registry: Registry
     accuracies: Accuracies
     policies: Policies
+    alarms: Alarms
 
 
 class Conductor:
@@ -83,6 +85,7 @@ class Conductor:
         self._registry = site.registry
         self._accuracies = site.accuracies
         self._policies = site.policies
+        self._alarms = site.alarms
         self._doors = doors
         self._clock = clock
         self._loop = asyncio.get_running_loop()

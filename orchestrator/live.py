@@ -38,6 +38,7 @@ from configs.watching import Watch
 from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of
 from orchestrator.acknowledging import Acknowledging
+from orchestrator.alarms import Alarms
 from orchestrator.answering import answer
 from orchestrator.conductor import Conductor, Doors, SiteParts
 from orchestrator.directory import held
@@ -91,6 +92,7 @@ class Orchestrator:
         self._loop = asyncio.get_running_loop()
         self._manifest = site_manifest(config.files.manifest)
         self._accuracies = accuracies_of(self._manifest)
+        self._alarms = Alarms(clock)
         self._registry = Registry(config.liveness.heartbeat_timeout_s)
         self._policies = Policies(config, self._accuracies)
         memory = read_memory(directory / MEMORY_NAME)
@@ -114,7 +116,7 @@ class Orchestrator:
         doors = Doors(
             self._publish, self._log.put, lambda: self._client.connected, self._late_s, ticket_key_of(endpoint)
         )
-        parts = SiteParts(self._registry, self._accuracies, self._policies)
+        parts = SiteParts(self._registry, self._accuracies, self._policies, self._alarms)
         self._conductor = Conductor(config, parts, goal, next_round, doors, clock)
         self._shipping = None if config.influxdb is None else ShippingProcess(config, config.influxdb, clock)
         self._unpublished = RefusalLog()

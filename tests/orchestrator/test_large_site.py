@@ -16,6 +16,7 @@ from broker.topics import Channel
 from broker.vocabulary import Link, ModelName, NodeId, NodeState, Outcome, RequestId, Tier
 from configs.orchestrator import GoalSection, OrchestratorConfig
 from orchestrator.accuracy import Accuracies
+from orchestrator.alarms import Alarms
 from orchestrator.conductor import Conductor, Doors, SiteParts
 from orchestrator.goal import goal_at_start
 from orchestrator.log_rows import DecisionRow, ExplanationRow
@@ -43,7 +44,7 @@ class Site:
         )  # fmt: skip
         self.registry = Registry(1e9)
         doors = Doors(self._publish, self.logged.append, lambda: True, lambda _now_s: self.late_s)
-        parts = SiteParts(self.registry, accuracies, Policies(config, accuracies))
+        parts = SiteParts(self.registry, accuracies, Policies(config, accuracies), Alarms(self.clock))
         goal_in_force = goal_at_start(GoalSection.model_validate(goal), None)
         self.conductor = Conductor(config, parts, goal_in_force, 1, doors, self.clock)
         self.devices = [NodeId(f"s{number:02d}") for number in range(count)]
