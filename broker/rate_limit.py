@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MINUTE_LINES = 3  # times as many as in a second
 MOST_SENDERS = 50_000  # ids come from outside and must not fill the memory; who came last is kept
 
 
@@ -37,12 +38,17 @@ class RateLimit:
 
 
 class RefusalLog:
-    """Which refusals get a line in the log: so many a second, or a flood of them would cost more than its messages."""
+    """Which refusals get a line in the log: so many in a second, and three times as many in a minute.
+
+    A flood of them would cost more than its messages, and one that lasts would fill the disk.
+    """
 
     def __init__(self, lines_per_s: int = 20) -> None:
         self._lines_per_s = lines_per_s
         self._second = 0
         self._lines = 0
+        self._minute = 0
+        self._lines_of_minute = 0
         self._unsaid = 0
 
     def says(self, now_s: float) -> tuple[bool, int]:
@@ -51,8 +57,11 @@ class RefusalLog:
         if int(now_s) != self._second:
             self._second, self._lines = int(now_s), 0
             unsaid, self._unsaid = self._unsaid, 0
+        if int(now_s) // 60 != self._minute:
+            self._minute, self._lines_of_minute = int(now_s) // 60, 0
         self._lines += 1
-        if self._lines > self._lines_per_s:
+        if self._lines > self._lines_per_s or self._lines_of_minute >= MINUTE_LINES * self._lines_per_s:
             self._unsaid += 1
             return False, unsaid
+        self._lines_of_minute += 1
         return True, unsaid

@@ -49,7 +49,8 @@ from orchestrator.lag import PING_PERIOD_S, Lag
 from orchestrator.log_rows import Answered, Listener, QuestionRow, ReportRow, Stored, TelemetryRow
 from orchestrator.log_writer import LogWriter
 from orchestrator.nodes import Registry
-from orchestrator.offered import faults_of
+from orchestrator.offered import FaultLog, faults_of
+from orchestrator.plausible import plausible_report
 from orchestrator.policies import Policies
 from orchestrator.process import answer_soon
 from orchestrator.response_log import LOG_NAME, last_round
@@ -102,6 +103,7 @@ class Orchestrator:
         listener = Listener(
             stored=lambda ids: self._in_loop(self._acknowledging.stored, ids),
             foreign=lambda ids: self._in_loop(self._refuse_foreign, ids),
+            deferred=lambda ids: self._in_loop(self._refuse_deferred, ids),
             answered=lambda answers: self._in_loop(self._explain, answers),
         )
         self._acknowledging = Acknowledging(lambda node, ack: self._publish(node, Channel.REPORT_ACK, ack), clock)
@@ -120,6 +122,8 @@ class Orchestrator:
         self._conductor = Conductor(config, parts, goal, next_round, doors, clock)
         self._shipping = None if config.influxdb is None else ShippingProcess(config, config.influxdb, clock)
         self._unpublished = RefusalLog()
+        self._faults = FaultLog(clock)
+        self._longest_deadline_ms = config.rounds.deadline_ms
         self._stopping = False
         self._subscribe()
         PingAnswering(self._client, clock, self._lag.heard)
@@ -204,8 +208,7 @@ class Orchestrator:
 
     def _on_birth(self, node: NodeId, birth: Birth, _received_s: float) -> None:
         self._registry.on_birth(node, birth)
-        for fault in faults_of(birth.models, self._manifest):
-            event(log, logging.WARNING, fault.name, node=node, models=", ".join(fault.models), mend=fault.mend)
+        self._faults.note(node, faults_of(birth.models, self._manifest))
 
     def _on_state(self, node: NodeId, state: State, _received_s: float) -> None:
         if node != self._config.node:
@@ -225,9 +228,14 @@ class Orchestrator:
 
     def _on_report(self, node: NodeId, report: Report, received_s: float) -> None:
         self._end_device(node)
-        if not self._log.put(ReportRow(node, report)):
-            event(log, logging.ERROR, "report_not_taken", node=node, reason="too many rows wait for the disk")
+        plausible = plausible_report(report, self._longest_deadline_ms)
+        if plausible is not report:
+            detail = f"{report.response_ms:.0f} ms of {report.request_id}"
+            self._client.refuse(Refused("implausible_time", detail), node=node)
+        if not self._log.put(ReportRow(node, plausible)):
+            self._client.refuse(Refused("report_not_taken", "too many rows wait for the disk"), node=node)
             return
+        report = plausible
         self._conductor.report(node, report, received_s)
 
     def _on_goal_set(self, _node: NodeId, wanted: GoalSet, _received_s: float) -> None:
@@ -250,6 +258,7 @@ class Orchestrator:
         goal_changed = config.goal != self._config.goal
         self._config = config
         self._registry.reconfigure(config.liveness.heartbeat_timeout_s)
+        self._longest_deadline_ms = max(self._longest_deadline_ms, config.rounds.deadline_ms)
         self._policies.reconfigure(config)
         self._log.reconfigure(config.files.telemetry_rows)
         self._conductor.reconfigure(config)
@@ -284,6 +293,11 @@ class Orchestrator:
     def _refuse_foreign(self, foreign: Stored) -> None:
         for node, request_id in foreign:
             self._client.refuse(Refused("foreign_request", f"{request_id} was decided for another"), node=node)
+
+    def _refuse_deferred(self, deferred: Stored) -> None:
+        for node, request_id in deferred:
+            detail = f"{request_id} has no decision; it is taken when it comes again later"
+            self._client.refuse(Refused("too_many_reports", detail), node=node)
 
     def _explain(self, answers: Answered) -> None:
         for asked, decision in answers:

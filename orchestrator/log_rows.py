@@ -60,10 +60,11 @@ Answered = list[tuple[QuestionRow, LoggedDecision | None]]
 class Listener:
     """Who is told, in the writer's thread, what became of reports and questions.
 
-    A report was stored (or was before), or is of another device's request; a question was answered, with None where
-    there is no such decision.
+    A report was stored (or was before), is of another device's request, or is one too many without a decision, which
+    is not stored now; a question was answered, with None where there is no such decision.
     """
 
     stored: Callable[[Stored], None]
     foreign: Callable[[Stored], None]
     answered: Callable[[Answered], None] = lambda _answers: None
+    deferred: Callable[[Stored], None] = lambda _ids: None

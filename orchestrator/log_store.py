@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from broker.clock import Clock
 from broker.events import event
+from broker.rate_limit import RateLimit, RefusalLog
 from broker.vocabulary import ModelName, NodeId, RequestId, SiteId
 from orchestrator.explained import WHY_COLUMNS, LoggedDecision, decision_of
 from orchestrator.log_rows import (
@@ -36,6 +37,9 @@ UNKNOWN_POLICY = "unknown"
 # The first as far as SQLite takes so many values: before 3.32 those were 999.
 ROWS_A_STATEMENT = (512, 32, 4, 1)
 MOST_VALUES_A_ROW = 30
+# Reports of one device without a decision. At once as many as an outbox holds by default (`outbox.reports`): those of a
+# device that was cut off. For ever, more than a device makes that asks in vain each second.
+UNDECIDED_PER_S, UNDECIDED_BURST = 2.0, 2000.0
 TRIMMED_AT = 100  # so many rows of telemetry too many are deleted together
 
 COLUMNS = {
@@ -76,6 +80,7 @@ class Done:
     stored: Stored = field(default_factory=list)
     foreign: Stored = field(default_factory=list)
     answered: Answered = field(default_factory=list)
+    deferred: Stored = field(default_factory=list)
 
 
 class LogStore:
@@ -95,6 +100,9 @@ class LogStore:
         self._accuracy_tenths = accuracy_tenths
         self._dropped = dropped
         self._times = SeriesTimes(connection, COLUMNS, clock)
+        self._clock = clock
+        self._undecided = RateLimit(UNDECIDED_PER_S, UNDECIDED_BURST)
+        self._warnings = RefusalLog()
         self._trimmed_id = 0
         most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // MOST_VALUES_A_ROW
         self._sizes = [size for size in ROWS_A_STATEMENT if size <= most]
@@ -170,8 +178,10 @@ class LogStore:
         """One whose request was decided for another device is foreign.
 
         One that was decided for nobody is stored under the policy `unknown`: a process that was killed between sending
-        a decision and committing it must not cost a row.
+        a decision and committing it must not cost a row. Of those a device has a budget; beyond it they are deferred:
+        not stored, so the device sends them again later.
         """
+        now_s = self._clock.monotonic()
         decided = self._decided([row.report.request_id for row in rows])
         values, names = [], []
         for row in rows:
@@ -179,6 +189,9 @@ class LogStore:
             known = decided.get(row.report.request_id, {})
             if known and row.node not in known:
                 done.foreign.append(name)
+                continue
+            if not known and not self._undecided.takes(row.node, now_s):
+                done.deferred.append(name)
                 continue
             values.append((row.node, self._report(row, known.get(row.node))))
             names.append(name)
@@ -204,7 +217,7 @@ class LogStore:
         if not report.decided:
             policy, version, explored = NO_POLICY, None, 0
         elif own is None:
-            event(log, logging.WARNING, "decision_not_known", node=row.node, request=report.request_id)
+            self._warn("decision_not_known", node=row.node, request=report.request_id)
         return (
             report.request_id, round_, policy, version, explored, floor, report.outcome, report.tier, report.model,
             report.serving_node, self._accuracy_tenths.get(ModelName(report.model)), report.response_ms,
@@ -262,7 +275,12 @@ class LogStore:
 
     def _leave_out(self, what: str, node: NodeId, error: Exception) -> None:
         self._dropped["unstorable"] += 1
-        event(log, logging.ERROR, "log_row_refused", row=what, node=node, error=error)
+        self._warn("log_row_refused", row=what, node=node, error=error)
+
+    def _warn(self, name: str, **fields: object) -> None:
+        says, unsaid = self._warnings.says(self._clock.monotonic())
+        if says:
+            event(log, logging.WARNING, name, **fields, not_logged=unsaid)
 
 
 def _portions(items: Sequence[T], sizes: Sequence[int]) -> Iterator[Sequence[T]]:

@@ -150,5 +150,7 @@ class LogWriter:
             self._listener.stored(done.stored)
         if done.foreign:
             self._listener.foreign(done.foreign)
+        if done.deferred:
+            self._listener.deferred(done.deferred)
         if done.answered:
             self._listener.answered(done.answered)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from broker.clock import Clock
+from broker.events import event
+from broker.rate_limit import RateLimit, RefusalLog
+from broker.vocabulary import NodeId
 from model_zoo.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+MAX_NAMES = 10  # of models in one line; a birth may have 256
+REPEAT_S = 3600.0
+MAX_LINES_PER_S = 5  # of all nodes together
 
 COPY = "copy the node's local manifest to the orchestrator (files.manifest) and start it again"
 
@@ -39,3 +50,25 @@ def faults_of(offered: Mapping[str, str], manifest: Manifest) -> list[Fault]:
         )
         if models
     ]
+
+
+class FaultLog:
+    """Logs each fault of a node once, again after an hour, and of all nodes together only so much."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._each = RateLimit(1.0 / REPEAT_S, 1.0)  # bounded, so no node that ever was fills the memory
+        self._all = RefusalLog(MAX_LINES_PER_S)
+
+    def note(self, node: NodeId, faults: Iterable[Fault]) -> None:
+        """Log what is new, with at most MAX_NAMES names."""
+        now_s = self._clock.monotonic()
+        for fault in faults:
+            if not self._each.takes(f"{node} {fault.name}", now_s):
+                continue
+            says, unsaid = self._all.says(now_s)
+            if says:
+                names = ", ".join(fault.models[:MAX_NAMES])
+                if (more := len(fault.models) - MAX_NAMES) > 0:
+                    names += f" and {more} more"
+                event(log, logging.WARNING, fault.name, node=node, models=names, mend=fault.mend, not_logged=unsaid)

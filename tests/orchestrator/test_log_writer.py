@@ -37,13 +37,18 @@ class Ears:
 
     stored: queue.Queue[tuple[NodeId, RequestId]] = field(default_factory=queue.Queue)
     foreign: queue.Queue[tuple[NodeId, RequestId]] = field(default_factory=queue.Queue)
+    deferred: queue.Queue[tuple[NodeId, RequestId]] = field(default_factory=queue.Queue)
 
     def listener(self) -> Listener:
         def into(to: queue.Queue[Any], ids: list[Any]) -> None:
             for one in ids:
                 to.put(one)
 
-        return Listener(lambda ids: into(self.stored, ids), lambda ids: into(self.foreign, ids))
+        return Listener(
+            stored=lambda ids: into(self.stored, ids),
+            foreign=lambda ids: into(self.foreign, ids),
+            deferred=lambda ids: into(self.deferred, ids),
+        )
 
     def wait_stored(self, count: int) -> list[tuple[NodeId, RequestId]]:
         return [self.stored.get(timeout=PATIENCE_S) for _ in range(count)]
@@ -150,6 +155,42 @@ def test_a_report_whose_decision_was_lost_is_stored_under_policy_unknown(
     writer.close()
 
     assert [("request-x", "unknown", None)] == _rows(path, "SELECT request_id, policy, round FROM response")
+
+
+def test_a_device_has_a_budget_of_reports_without_a_decision_and_in_the_end_all_are_stored(
+    writer: LogWriter, path: Path, ears: Ears, clock: ManualClock
+) -> None:
+    """An outbox of 2,000 is stored at once; what is beyond that is not acknowledged, and stored when it comes later.
+
+    Another device's report, and one that was decided, are stored all the same.
+    """
+    clock.advance(1.0)
+    writer.put(DecisionRow(S1, 890, _decision("request-decided")))
+    for number in range(2003):
+        writer.put(ReportRow(S1, _report(f"request-{number:04d}", decided=number % 2 == 0)))
+    writer.put(ReportRow(S1, _report("request-decided")))
+    writer.put(ReportRow(S2, _report("request-other", decided=False)))
+    stored = ears.wait_stored(2002)
+    deferred = [ears.deferred.get(timeout=PATIENCE_S) for _ in range(3)]
+
+    assert [(S1, f"request-{number}") for number in (2000, 2001, 2002)] == deferred
+    assert {(S1, "request-decided"), (S2, "request-other")} <= set(stored)
+    clock.advance(2.0)
+    for _, request_id in deferred:
+        writer.put(ReportRow(S1, _report(request_id, decided=False)))
+    assert sorted(deferred) == sorted(ears.wait_stored(3))
+    writer.close()
+    assert [(2005,)] == _rows(path, "SELECT count(*) FROM response")
+
+
+def test_forged_decisions_fill_no_log(writer: LogWriter, ears: Ears, caplog: pytest.LogCaptureFixture) -> None:
+    """Of 900 reports of decisions that nobody made a few lines tell."""
+    for number in range(900):
+        writer.put(ReportRow(S1, _report(f"request-{number:04d}")))
+    ears.wait_stored(900)
+    writer.close()
+
+    assert 0 < caplog.text.count("decision_not_known") <= 20
 
 
 def test_a_report_without_a_decision_is_stored_under_policy_none(writer: LogWriter, path: Path, ears: Ears) -> None:
