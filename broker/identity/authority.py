@@ -26,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from broker.errors import IdentityUnusable
 from broker.vocabulary import NodeId, SiteId
 
+ISSUER_PREFIX = "Tierwise site "  # of an authority's organisation name
 BACKDATED = timedelta(hours=1)  # clocks of a site are seldom further apart
 # What reading raises for files of which some bytes are wrong.
 DAMAGED = (
@@ -48,9 +49,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a certificate says. `serial` is hexadecimal, as in the register."""
+    """What a certificate says. `serial` is hexadecimal, as in the register; `site` is that of the authority that issued
+    it, empty where others made that."""
 
     name: str
+    site: str
     serial: str
     begins: datetime
     expires: datetime
@@ -72,7 +75,7 @@ class Authority:
         serial = x509.random_serial_number()
         name = x509.Name(
             [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"Tierwise site {site}"[:64]),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"{ISSUER_PREFIX}{site}"[:64]),
                 x509.NameAttribute(NameOID.COMMON_NAME, f"authority {serial:x}"[:26]),
             ]
         )
@@ -169,6 +172,7 @@ def facts(certificate: bytes) -> Facts:
         names = read.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return Facts(
             name=str(names[0].value) if names else "",
+            site=_site(read.issuer),
             serial=f"{read.serial_number:x}",
             begins=read.not_valid_before_utc,
             expires=read.not_valid_after_utc,
@@ -176,6 +180,16 @@ def facts(certificate: bytes) -> Facts:
         )
     except DAMAGED as error:
         raise IdentityUnusable(f"not a certificate: {error}") from error
+
+
+def issued_by(certificate: bytes, authority: bytes) -> bool:
+    """Whether `authority` signed `certificate` (both PEM); False, too, for what is neither."""
+    try:
+        signer = x509.load_pem_x509_certificate(authority)
+        x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(signer)
+    except (*DAMAGED, InvalidSignature):
+        return False
+    return True
 
 
 def key_belongs(pair: Pair) -> bool:
@@ -201,6 +215,12 @@ def revoked_serials(revocation_list: bytes) -> tuple[frozenset[str], datetime]:
 def as_certified(hosts: Sequence[str]) -> frozenset[str]:
     """`hosts` as `facts` tells them of a certificate that was issued for them: addresses have several spellings."""
     return frozenset(str(_host(host).value) for host in hosts)
+
+
+def _site(issuer: x509.Name) -> str:
+    names = issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    name = str(names[0].value) if names else ""
+    return name.removeprefix(ISSUER_PREFIX) if name.startswith(ISSUER_PREFIX) else ""
 
 
 def _hosts(certificate: x509.Certificate) -> list[str]:

@@ -30,7 +30,8 @@ from tierwise.doctor.key_rules import (
 )
 from tierwise.doctor.limit_rules import limit_rules
 from tierwise.doctor.log_rules import end_of, log_rules
-from tierwise.doctor.yaml_rules import Settings, certificate_of, yaml_rules
+from tierwise.doctor.surroundings import Surroundings
+from tierwise.doctor.yaml_rules import yaml_rules
 
 SUFFIXES = (".log", ".conf", ".json", ".key", ".crt", ".pem", ".yaml", ".yml")
 LARGEST_BYTES = 100_000_000  # the accounts of a hundred thousand nodes
@@ -58,7 +59,7 @@ def examine(places: Sequence[Path], now: datetime) -> Examined:
     """Judge the files at `places`, and those in folders. Raises TierwiseError for what is not there."""
     files = files_at(places)
     settings = {path: content for path in files if (content := settings_in(path)) is not None}
-    certificates = {path: found for path, content in settings.items() if (found := _there(content)) is not None}
+    surroundings = Surroundings.of(files, settings, places)
     findings: list[Finding] = []
     for path in files:
         try:
@@ -73,9 +74,7 @@ def examine(places: Sequence[Path], now: datetime) -> Examined:
         except (OSError, UnicodeDecodeError) as error:
             findings.append(_unreadable(path, str(error)))
         if path in settings:
-            mine = certificates.get(path)
-            sharers = [str(other) for other, found in certificates.items() if other != path and found == mine]
-            findings += yaml_rules.judge(path, Settings(settings[path], tuple(sharers)))
+            findings += yaml_rules.judge(path, surroundings.of_file(path))
     return Examined(len(files), findings)
 
 
@@ -145,15 +144,6 @@ def settings_in(path: Path) -> Mapping[str, Any] | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _there(content: Mapping[str, Any]) -> Path | None:
-    """The certificate that it names; None unless it is on this machine: on others, that path is another file."""
-    named = certificate_of(content)
-    try:
-        return Path(named).resolve() if named is not None and Path(named).is_file() else None
-    except OSError:
-        return None
 
 
 def _content(path: Path) -> bytes | None:

@@ -11,17 +11,36 @@ from broker.mosquitto_settings import is_loopback
 from tierwise.doctor.broker_rules import LARGEST_MESSAGE
 from tierwise.doctor.finding import Rules, Told
 
+PROVISION = "tierwise broker provision with the site's file writes it"
+DEFAULT_PORT, TLS_PORT = 1883, 8883
+DEFAULT_ORCHESTRATOR = "orchestrator"
+MAX_SITE_IN_ISSUER = 50  # an organisation name has 64 characters at most
 SECRET = re.compile(r"(^|_)(token|password|passwd|secret|api_key|private_key)$")
 LONGEST_ADDRESS = 2000
 IN_ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What the certificate that a file names says. `is_trusted`: the ca_file beside it issued it; `trusts_broker`: it
+    issued the examined broker's certificate too. `site` is empty for authorities that others made."""
+
+    name: str
+    site: str
+    is_trusted: bool = True
+    trusts_broker: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """One file. `sharers` are other files on this machine that use the same certificate."""
+    """One file. `sharers` are other examined files that use the same certificate; `tls_ports` the ports of examined
+    brokers with accounts; `stale` what the site's file determines otherwise."""
 
     content: Mapping[str, Any]
     sharers: tuple[str, ...] = ()
+    certificate: ClientCertificate | None = None
+    tls_ports: frozenset[int] = frozenset()
+    stale: tuple[str, ...] = ()
 
     def broker(self) -> Mapping[str, Any]:
         """Where the process connects to; empty in a broker's own file."""
@@ -29,11 +48,11 @@ class Settings:
         return section if isinstance(section, Mapping) else {}
 
 
-def certificate_of(content: Mapping[str, Any]) -> str | None:
-    """`broker.tls.certificate_file`."""
+def tls_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`broker.tls`; empty where there is none."""
     section = content.get("broker")
     tls = section.get("tls") if isinstance(section, Mapping) else None
-    return str(tls["certificate_file"]) if isinstance(tls, Mapping) and "certificate_file" in tls else None
+    return tls if isinstance(tls, Mapping) else {}
 
 
 yaml_rules: Rules[Settings] = Rules()
@@ -45,7 +64,52 @@ def plain_connection(settings: Settings) -> Iterator[Told]:
     broker = settings.broker()
     host = str(broker.get("host", "127.0.0.1"))
     if broker and not is_loopback(host) and not broker.get("tls"):
-        yield Told(f"it speaks to {host} in plain text", "Add broker.tls: tierwise broker provision writes it")
+        yield Told(f"it speaks to {host} in plain text", PROVISION)
+
+
+@yaml_rules.error("tls-missing")
+def tls_missing(settings: Settings) -> Iterator[Told]:
+    """The broker closes a connection that speaks no TLS on a port with TLS."""
+    broker = settings.broker()
+    port = broker.get("port", DEFAULT_PORT)
+    if broker and not broker.get("tls") and (port == TLS_PORT or port in settings.tls_ports):
+        yield Told(f"port {port} of the broker needs TLS, and broker.tls is missing", PROVISION)
+
+
+@yaml_rules.error("site-of-another")
+def site_of_another(settings: Settings) -> Iterator[Told]:
+    """The broker refuses everything on the topics of another site than the certificate's."""
+    certificate, site = settings.certificate, settings.content.get("site")
+    if certificate is not None and site is not None and certificate.site not in ("", str(site)[:MAX_SITE_IN_ISSUER]):
+        yield Told(f"site is {site}, and its certificate is of site {certificate.site}", f"site: {certificate.site}")
+
+
+@yaml_rules.error("node-id-of-another")
+def node_id_of_another(settings: Settings) -> Iterator[Told]:
+    """The broker refuses everything on the topics of another node than the certificate's."""
+    certificate = settings.certificate
+    content = settings.content
+    node = content.get("node", DEFAULT_ORCHESTRATOR if "site" in content and "tier" not in content else None)
+    if certificate is not None and node is not None and certificate.name != str(node):
+        mend = f"node: {certificate.name}, or the folder of {node}"
+        yield Told(f"node is {node}, and its certificate is that of {certificate.name}", mend)
+
+
+@yaml_rules.error("authority-not-the-brokers")
+def authority_not_the_brokers(settings: Settings) -> Iterator[Told]:
+    """Node and broker refuse each other's certificates."""
+    certificate = settings.certificate
+    if certificate is not None and not certificate.is_trusted:
+        yield Told("ca_file did not issue certificate_file", "Copy all files again from one folder")
+    elif certificate is not None and not certificate.trusts_broker:
+        yield Told("ca_file did not issue the broker's certificate", "Copy the folder again, or the broker's")
+
+
+@yaml_rules.error("stale-node-file")
+def stale_node_file(settings: Settings) -> Iterator[Told]:
+    """The site's file was changed since."""
+    if settings.stale:
+        yield Told("; ".join(settings.stale), f"{PROVISION}, and copy the folder again")
 
 
 @yaml_rules.error("secret-inline")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tierwise.doctor.yaml_rules import Settings, yaml_rules
+from tierwise.doctor.yaml_rules import ClientCertificate, Settings, yaml_rules
 
 
 def found(settings: Settings) -> set[str]:
@@ -23,6 +23,11 @@ YAML_EXAMPLES: dict[str, Settings] = {
     "broker-open": Settings({"version": 1, "host": "0.0.0.0"}),
     "image-does-not-fit": Settings({"version": 1, "max_packet_bytes": 100_000}),
     "certificate-shared": Settings(NODE, ("edge.yaml",)),
+    "tls-missing": Settings({**NODE, "broker": {"host": "127.0.0.1", "port": 9999}}, tls_ports=frozenset({9999})),
+    "site-of-another": Settings(NODE, (), ClientCertificate("s1", "lab")),
+    "node-id-of-another": Settings(NODE, (), ClientCertificate("s2", "home")),
+    "authority-not-the-brokers": Settings(NODE, (), ClientCertificate("s1", "home", trusts_broker=False)),
+    "stale-node-file": Settings(NODE, stale=("broker.port is not 9999 as site.yaml says",)),
     "server-not-checked": Settings({**NODE, "influxdb": {"url": "https://influx.example", "verify": False}}),
 }
 GOOD_YAML: list[dict[str, Any]] = [
@@ -38,6 +43,20 @@ GOOD_YAML: list[dict[str, Any]] = [
 def test_a_bad_yaml_file_is_found(name):
     """And that alone."""
     assert {name} == found(YAML_EXAMPLES[name])
+
+
+@pytest.mark.parametrize(
+    ("content", "certificate"),
+    [
+        (NODE, ClientCertificate("s1", "home")),
+        (NODE, ClientCertificate("s1", "")),  # an authority that others made names no site
+        ({**NODE, "site": "h" * 63}, ClientCertificate("s1", "h" * 50)),  # as much of it as there is place for
+        ({"site": "home", "broker": {"tls": TLS}}, ClientCertificate("orchestrator", "home")),
+    ],
+)
+def test_a_certificate_that_fits_is_not_reproached(content, certificate):
+    """The orchestrator's file may leave its node id out."""
+    assert set() == found(Settings(content, (), certificate))
 
 
 @pytest.mark.parametrize("content", GOOD_YAML)
