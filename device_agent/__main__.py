@@ -9,6 +9,7 @@ from pathlib import Path
 
 from broker.errors import TierwiseError
 from broker.hangup import outlive_hangup
+from model_zoo.errors import on_node
 
 EXAMPLES = """\
 examples:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         exit_code: int = options.command(options)
     except TierwiseError as error:
-        print(f"tierwise-agent: {error}", file=sys.stderr)
+        print(f"tierwise-agent: {on_node(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         return 1

@@ -9,6 +9,7 @@ from broker.errors import TierwiseError
 from broker.events import event
 from broker.vocabulary import ModelName
 from device_agent.service.inference import Models
+from model_zoo.errors import on_node
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class ModelsByAccuracy:
         try:
             return dict(self._models.available())
         except TierwiseError as error:
-            event(log, logging.ERROR, "models_unavailable", reason=error)
+            event(log, logging.ERROR, "models_unavailable", reason=on_node(error))
             return {}
 
     def here(self) -> list[ModelName]:

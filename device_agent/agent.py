@@ -37,8 +37,10 @@ from device_agent.service.inference import classify
 from device_agent.service.job import Job
 from device_agent.service.service import IntelligentService, RealService
 from device_agent.serving import Serving
+from model_zoo.errors import on_node
 from model_zoo.local_manifest import site_manifest
 from model_zoo.pool import ModelPool
+from model_zoo.runtime import interpreter_class, runtime_found
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Live until `stop` is set, then end cleanly. Raises OutboxRefused, and what a defect of a part raises."""
+        await asyncio.to_thread(self._log_faults)
         if self._config.models.preload:
             await asyncio.to_thread(self._warm_up, self._models.here())
         elif self.service.emulated:
@@ -149,15 +152,28 @@ class Agent:
             self._source.close()
         event(log, logging.INFO, "stopped", node=self._config.node)
 
+    def _log_faults(self) -> None:
+        """One event for each model of the pool that cannot be run, with its fix. Reads every file once."""
+        try:
+            if not runtime_found():
+                interpreter_class()
+            faults = self._pool.faults()
+        except TierwiseError as error:
+            event(log, logging.ERROR, "models_unavailable", reason=on_node(error))
+            return
+        for name, fault in faults.items():
+            event(log, logging.ERROR, "model_not_offered", model=name, reason=fault.what, hint=fault.node_hint)
+
     def _warm_up(self, models: Sequence[ModelName]) -> None:
         """Load what first inferences need: an emulated time must not carry the start of a library."""
         try:
             photograph = open_source(ImagesSection()).next()
             encode_for_offload(photograph.content, WARM_UP_PX, 90)
-            for model in models:
-                classify(self._pool, Job(model, photograph.content, deadline_s=math.inf))
         except TierwiseError as error:
-            event(log, logging.WARNING, "not_warmed_up", reason=error)
+            event(log, logging.WARNING, "not_warmed_up", reason=on_node(error))
+            return
+        for model in models:
+            classify(self._pool, Job(model, photograph.content, deadline_s=math.inf))
 
     def _new_monitor(self, clock: Clock) -> ResourceMonitor:
         resources, emulate = Resources(), self._config.emulate

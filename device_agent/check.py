@@ -12,7 +12,7 @@ from configs.node import NodeConfig, RequesterMode
 from device_agent.agent import pool_of
 from device_agent.images.source import open_source
 from model_zoo.cache import check as check_file
-from model_zoo.errors import IndexUnusable
+from model_zoo.errors import IndexUnusable, on_node
 from model_zoo.runtime import interpreter_class
 
 CONNECT_TIMEOUT_S = 2.0
@@ -29,7 +29,7 @@ def check(file: Path) -> int:
         print("emulated    this node's times are given, not measured")
     faults = [*_faults_of_models(config), *_faults_of_images(config), *_faults_of_broker(config)]
     for fault in faults:
-        print(f"tierwise-agent: {fault}", file=sys.stderr)
+        print(f"tierwise-agent: {on_node(fault)}", file=sys.stderr)
     return 1 if faults else 0
 
 

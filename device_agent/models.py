@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model_zoo.bench import Timed, bench, dominated
 from model_zoo.cache import LABELS, check, installed, models_directory
-from model_zoo.errors import FetchFailed, ModelCorrupt, ModelMissing
+from model_zoo.errors import FetchFailed, ModelCorrupt, ModelMissing, on_node
 from model_zoo.fetch import fetch_labels, fetch_one
 from model_zoo.local_manifest import site_manifest
 from model_zoo.manifest import load_manifest
@@ -44,7 +44,7 @@ def fetch_models(names: Sequence[str], directory: Path | None) -> int:
         try:
             fetch_labels(manifest, where, show)
         except FetchFailed as error:
-            print(f"tierwise-agent: labels stay numbers: {error}", file=sys.stderr)
+            print(f"tierwise-agent: labels stay numbers: {on_node(error)}", file=sys.stderr)
     return 0
 
 
@@ -61,7 +61,7 @@ def verify_models(names: Sequence[str], directory: Path | None) -> int:
             check(model)
         except (ModelMissing, ModelCorrupt) as error:
             wrong += 1
-            print(f"tierwise-agent: {error}", file=sys.stderr)
+            print(f"tierwise-agent: {on_node(error)}", file=sys.stderr)
         else:
             print(f"{spec.name}  ok  {model.sha256}")
     if not names and not present:

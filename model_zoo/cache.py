@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from broker.durable_file import replace_durably
 from broker.vocabulary import ModelName
 from configs.section import Model, Section
-from model_zoo.errors import IndexUnusable, ModelCorrupt
+from model_zoo.errors import IndexUnusable, ModelCorrupt, node_fix
 from model_zoo.locking import only_one
 
 INDEX = "index.json"
@@ -46,6 +46,11 @@ class InstalledModel:
             return f"tierwise zoo add FILE.tflite --name {self.name} --replace"
         verb = "fetch" if self.origin == "official" else "build"
         return f"tierwise zoo {verb} --force {self.name}"
+
+    def corrupt(self, found: str) -> ModelCorrupt:
+        """The error for a file of which `found` is said in place of the index's sha256."""
+        hint = node_fix(self.name, added=self.origin == "added")
+        return ModelCorrupt(self.path, self.sha256, found, self.mend_command, hint)
 
 
 class _Entry(Section):
@@ -120,9 +125,9 @@ def check(model: InstalledModel) -> None:
     try:
         found = sha256_of(model.path)
     except OSError as error:
-        raise ModelCorrupt(model.path, model.sha256, f"no file ({error.strerror})", model.mend_command) from error
+        raise model.corrupt(f"no file ({error.strerror})") from error
     if found != model.sha256:
-        raise ModelCorrupt(model.path, model.sha256, found, model.mend_command)
+        raise model.corrupt(found)
 
 
 def sha256_of(path: Path) -> str:
@@ -154,8 +159,9 @@ def _read(directory: Path, *, forgiving: bool = False) -> _Index:
             return _Index()
         first = error.errors(include_url=False)[0]
         raise IndexUnusable(
-            f"{path} is not an index of models ({first['msg'].lower()}); mend it with: tierwise zoo fetch --force "
-            "(offline: tierwise zoo build --force)"
+            f"{path} is not an index of models ({first['msg'].lower()})",
+            "mend it with: tierwise zoo fetch --force (offline: tierwise zoo build --force)",
+            "delete it, and get the models with: tierwise-agent models fetch",
         ) from error
 
 

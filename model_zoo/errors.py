@@ -25,7 +25,29 @@ from broker.errors import TierwiseError
 
 
 class ZooError(TierwiseError):
-    """What can go wrong with networks and their files."""
+    """What can go wrong with networks and their files.
+
+    `hint`: the fix where `tierwise` is installed. `node_hint`: the fix on a node, which has `tierwise-agent` alone.
+    """
+
+    def __init__(self, what: str, hint: str = "", node_hint: str = "") -> None:
+        super().__init__(f"{what}; {hint}" if hint else what)
+        self.what = what
+        self.node_hint = node_hint or hint
+
+
+def on_node(error: TierwiseError) -> str:
+    """The message of an error with the commands that exist on a node."""
+    if isinstance(error, ZooError) and error.node_hint:
+        return f"{error.what}; {error.node_hint}"
+    return str(error)
+
+
+def node_fix(name: str, *, added: bool) -> str:
+    """How a node gets the file of a model."""
+    if added:
+        return f"copy {name}.tflite, index.json and local-manifest.yaml from the machine where it was added"
+    return f"get it with: tierwise-agent models fetch {name}, or copy the folder of models of a machine that has it"
 
 
 class UnknownModel(ZooError):
@@ -48,19 +70,22 @@ class ModelMissing(ZooError):
 
     def __init__(self, name: str, directory: Path, *, added: bool = False) -> None:
         super().__init__(
-            f"model {name} is not in {directory}; add it with: tierwise zoo add FILE.tflite --name {name} --replace, "
+            f"model {name} is not in {directory}",
+            f"add it with: tierwise zoo add FILE.tflite --name {name} --replace, "
             "or copy the folder of the machine that has it"
             if added
-            else f"model {name} is not in {directory}; get it with: tierwise zoo fetch {name} "
-            f"(offline: tierwise zoo build {name}; on a node: tierwise-agent models fetch {name})"
+            else f"get it with: tierwise zoo fetch {name} "
+            f"(offline: tierwise zoo build {name}; on a node: tierwise-agent models fetch {name})",
+            node_fix(name, added=added),
         )
 
 
 class ModelCorrupt(ZooError):
     """A file that is not what the index says: `expected` and `found` are sha256 (or "no file")."""
 
-    def __init__(self, path: Path, expected: str, found: str, command: str) -> None:
-        super().__init__(f"{path} is corrupt: expected sha256 {expected}, found {found}; mend it with: {command}")
+    def __init__(self, path: Path, expected: str, found: str, command: str, node_hint: str = "") -> None:
+        what = f"{path} is corrupt: expected sha256 {expected}, found {found}"
+        super().__init__(what, f"mend it with: {command}", node_hint)
         self.path = path
         self.expected = expected
         self.found = found
@@ -71,7 +96,11 @@ class ModelUnusable(ZooError):
     """A whole file that the runtime cannot run."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} cannot be run: {why}; look at it with: tierwise zoo verify {path.stem}")
+        super().__init__(
+            f"{path} cannot be run: {why}",
+            f"look at it with: tierwise zoo verify {path.stem}",
+            "check it with: tierwise-agent models verify, or copy the folder of models of a machine that has it",
+        )
         self.why = why
 
 
@@ -91,7 +120,11 @@ class Unreachable(FetchFailed):
     """There is no way to the server at all."""
 
     def __init__(self, url: str, why: str) -> None:
-        super().__init__(f"cannot reach {url} ({why}); without internet access: tierwise zoo build")
+        super().__init__(
+            f"cannot reach {url} ({why})",
+            "without internet access: tierwise zoo build",
+            "without internet access: copy the folder of models of a machine that has them",
+        )
 
 
 class BuildFailed(ZooError):

@@ -103,7 +103,9 @@ def _get_archive(manifest: Manifest, spec: ModelSpec, archive: Path, progress: P
         if not resumed:
             raise FetchFailed(
                 f"{spec.archive} is not what the manifest says: expected sha256 {spec.archive_sha256}, found {found}; "
-                f"it was thrown away. Try again, or build offline: tierwise zoo build {spec.name}"
+                "it was thrown away",
+                f"try again, or build offline: tierwise zoo build {spec.name}",
+                "try again, or copy the folder of models of a machine that has it",
             )
         resumed = False  # the half that we had may have been of another file: once more, from its start
 

@@ -16,12 +16,20 @@ from broker.events import event
 from broker.vocabulary import ModelName
 from model_zoo import memory
 from model_zoo.cache import INDEX, InstalledModel, check, installed, models_directory
-from model_zoo.errors import IndexUnusable, ModelCorrupt, ModelMissing, UnknownModel
+from model_zoo.errors import (
+    IndexUnusable,
+    ModelCorrupt,
+    ModelMissing,
+    ModelUnusable,
+    UnknownModel,
+    ZooError,
+    node_fix,
+)
 from model_zoo.labels import label_of, labels_of
 from model_zoo.local_manifest import site_manifest
 from model_zoo.manifest import Manifest, ModelSpec
 from model_zoo.photograph import decode
-from model_zoo.runtime import Classifier, interpreter_class
+from model_zoo.runtime import Classifier, interpreter_class, runtime_found
 
 log = logging.getLogger(__name__)
 
@@ -75,15 +83,49 @@ class ModelPool:
         self._uses = 0
         self._present: dict[ModelName, InstalledModel] = {}
         self._index_stamp = (0, 0)
+        self._looked_at: dict[ModelName, tuple[tuple[int | str, ...], bool]] = {}
         self._changed = threading.Condition()
 
     def available(self) -> dict[ModelName, str]:
-        """sha256 by name of what is asked for, installed, and what the manifest describes. Raises IndexUnusable."""
+        """sha256 by name of what is asked for, installed whole, and what the manifest describes.
+
+        Empty without a runtime. A file is read again only when it has changed. Raises IndexUnusable.
+        """
+        if not runtime_found():
+            return {}
         return {
             name: model.sha256
             for name, model in installed(self.directory).items()
-            if name in self._names and self._described(model) and model.path.is_file()
+            if name in self._names and self._described(model) and self._whole(model)
         }
+
+    def faults(self) -> dict[ModelName, ZooError]:
+        """Why a model of the pool cannot be run, by name; none of those that can. Raises IndexUnusable."""
+        faults: dict[ModelName, ZooError] = {}
+        for name in self._names:
+            try:
+                if not self._whole(model := self.described(name)):
+                    check(model)
+                    raise ModelUnusable(model.path, "the runtime refused it before")
+            except IndexUnusable:
+                raise
+            except ZooError as error:
+                faults[name] = error
+        return faults
+
+    def _whole(self, model: InstalledModel) -> bool:
+        """Whether the file is what the index says, and was not refused by the runtime."""
+        if (stamp := _stamp(model)) is None:
+            return False
+        known = self._looked_at.get(model.name)
+        if known is None or known[0] != stamp:
+            try:
+                check(model)
+                known = stamp, True
+            except ModelCorrupt:
+                known = stamp, False
+            self._looked_at[model.name] = known
+        return known[1]
 
     def loaded(self) -> dict[ModelName, int]:
         """How many copies of each network are in memory."""
@@ -184,7 +226,8 @@ class ModelPool:
         if spec is None:
             raise UnknownModel(name, list(self.manifest.models))
         if not self._described(model):
-            raise ModelCorrupt(model.path, str(spec.sha256), model.sha256, model.mend_command)
+            hint = node_fix(name, added=True)
+            raise ModelCorrupt(model.path, str(spec.sha256), model.sha256, model.mend_command, hint)
         return model
 
     def _described(self, model: InstalledModel) -> bool:
@@ -211,7 +254,12 @@ class ModelPool:
         interpreter_class()  # the first import of the runtime grows the process too, once
         before_mb = memory.resident_mb()
         spec = self.manifest.models[model.name]
-        classifier = Classifier(model.path, self._threads, spec.preprocessing, spec.output)
+        try:
+            classifier = Classifier(model.path, self._threads, spec.preprocessing, spec.output)
+        except ModelUnusable:
+            if (stamp := _stamp(model)) is not None:
+                self._looked_at[model.name] = stamp, False  # not announced again
+            raise
         measured_mb = memory.cost_mb(model.bytes, memory.resident_mb() - before_mb)
         # A later load may fill what an evicted network left, without growth: the largest growth seen counts.
         cost_mb = max(measured_mb, self._known_cost_mb.get(model.sha256, 0.0))
@@ -232,3 +280,12 @@ class ModelPool:
         if spec.name not in self._labels:
             self._labels[spec.name] = labels_of(self.directory, spec)
         return self._labels[spec.name]
+
+
+def _stamp(model: InstalledModel) -> tuple[int | str, ...] | None:
+    """What changes when the file or its entry in the index does; None where there is no file."""
+    try:
+        status = model.path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, model.sha256

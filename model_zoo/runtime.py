@@ -6,6 +6,7 @@ A wrapper belongs to one thread at a time; `model_zoo.pool` sees to that.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,11 @@ def interpreter_class() -> Any:
     raise RuntimeMissing(
         f"no TensorFlow Lite runtime ({'; '.join(failures)}): pip install '.[device]' in Tierwise's checkout"
     )
+
+
+def runtime_found() -> bool:
+    """Whether a runtime is installed; nothing of it is imported."""
+    return any(importlib.util.find_spec(name.partition(".")[0]) is not None for name in RUNTIMES)
 
 
 class Classifier:

@@ -11,7 +11,7 @@ from broker.errors import TierwiseError
 from broker.events import event
 from broker.vocabulary import ModelName
 from device_agent.service.job import Declined, Job, Refusal
-from model_zoo.errors import BadImage, ModelMissing, UnknownModel
+from model_zoo.errors import BadImage, ModelMissing, UnknownModel, on_node
 from model_zoo.strangers import check_stranger
 
 log = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ def classify(models: Models, job: Job) -> Classification | Declined:
     except BadImage as error:
         return Declined(Refusal.BAD_IMAGE, str(error))
     except (UnknownModel, ModelMissing) as error:
-        declined = Declined(Refusal.UNKNOWN_MODEL, str(error))
+        declined = Declined(Refusal.UNKNOWN_MODEL, on_node(error))
         if job.foreign:  # who asked is told, and logs it; a flood of wrong names must not fill this log
             return declined
     except TierwiseError as error:
-        declined = Declined(Refusal.FAILED, str(error))
+        declined = Declined(Refusal.FAILED, on_node(error))
     except (RuntimeError, ValueError, OSError, MemoryError) as error:  # what LiteRT raises on a graph it cannot run
         declined = Declined(Refusal.FAILED, f"{type(error).__name__}: {error}")
     event(log, logging.ERROR, "inference_failed", model=job.model, reason=declined.detail)

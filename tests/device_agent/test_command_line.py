@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from device_agent.__main__ import main
+from model_zoo.cache import models_directory
 
 DEVICE = """\
 version: 1
@@ -120,6 +121,26 @@ def test_check_names_the_command_that_gets_a_missing_model(tmp_path: Path) -> No
 
     assert (1, 2) == (done.returncode, len(done.stderr.splitlines()))
     assert "tierwise-agent models fetch d7" in done.stderr
+
+
+@pytest.mark.models
+def test_advice_names_commands_that_exist_on_a_node(tmp_path: Path) -> None:
+    """`tierwise` is not installed there: a missing, a damaged and an added model, in check and in models verify."""
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    index = json.loads((models_directory() / "index.json").read_text())
+    index["models"]["net"] = {**index["models"]["d7"], "origin": "added"}
+    (zoo / "index.json").write_text(json.dumps({**index, "models": {n: index["models"][n] for n in ("d7", "net")}}))
+    (zoo / "d7.tflite").write_bytes(b"damaged")
+    text = DEVICE + f"models: {{pool: [d0, d7, net], directory: {zoo}}}\n"
+    checked = agent("check", "--config", str(device_file(tmp_path, text)))
+    verified = agent("models", "verify", "--directory", str(zoo))
+
+    assert (1, 1) == (checked.returncode, verified.returncode)
+    for told in (checked.stderr, verified.stderr):
+        assert "tierwise-agent models fetch d7" in told
+        assert "tierwise zoo" not in told
+    assert "tierwise-agent models fetch d0" in checked.stderr
 
 
 @pytest.mark.models

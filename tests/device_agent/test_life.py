@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +49,32 @@ def test_birth_tells_what_the_node_is(bench: Any) -> None:
                 assert (agent.client.session, True) == (birth.session, bool(birth.agent_version))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.models
+def test_a_model_that_cannot_be_run_is_logged_at_the_start_and_not_announced(bench: Any, tmp_path: Path) -> None:
+    """One event each for the missing and the damaged one, with a command of the node; the third is offered."""
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    index = json.loads((models_directory() / "index.json").read_text())
+    index["models"] = {name: index["models"][name] for name in ("d6", "d7")}
+    (zoo / "index.json").write_text(json.dumps(index))
+    (zoo / "d7.tflite").symlink_to(models_directory() / "d7.tflite")
+    (zoo / "d6.tflite").write_bytes(b"damaged")
+
+    async def scenario() -> None:
+        config = bench.config("s1", models={"pool": ["d0", "d6", "d7"], "directory": str(zoo)})
+        async with bench.orchestrator() as orchestrator, bench.process(config) as process:
+            await orchestrator.state_of("s1", NodeState.ONLINE)
+            assert ["d7"] == list(orchestrator.births[S1].models)
+            process.terminate()
+            assert 0 == await ended(process)
+
+    asyncio.run(scenario())
+
+    told = [line for line in (bench.directory / "s1.log").read_text().splitlines() if "model_not_offered" in line]
+    assert ["model=d0", "model=d6"] == [line[line.index("model=") :].split()[0] for line in told]
+    assert all("hint=" in line and "tierwise-agent models fetch" in line for line in told)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
