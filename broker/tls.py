@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from broker.errors import TlsUnusable
 CA_NAME = "ca.crt"
 CERTIFICATE_NAME = "client.crt"
 KEY_NAME = "client.key"
+ISSUER_PREFIX = "Tierwise site "  # of an authority's organisation name
+ORGANISATION, COMMON_NAME = b"\x06\x03\x55\x04\x0a", b"\x06\x03\x55\x04\x03"  # DER of 2.5.4.10 and 2.5.4.3
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _ANOTHER_HOST = "name this host under hosts in site.yaml, and provision again"
 _ANOTHER_AUTHORITY = "the broker is of another site, or ca.crt is: copy it again"
@@ -67,6 +70,27 @@ class Tls:
 
     def _files(self) -> tuple[Path, Path, Path]:
         return self.ca_file, self.certificate_file, self.key_file
+
+
+def names_in_certificate(file: Path) -> tuple[str, str]:
+    """The site and the node that a certificate of `tierwise broker provision` (PEM) names; empty where it does not.
+
+    The organisation of its issuer and its own common name, searched for in the DER: the standard library parses no
+    certificate but a peer's, and what is said of it here is decided by the broker anyway.
+    """
+    try:
+        der = ssl.PEM_cert_to_DER_cert(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return "", ""
+    organisations, names = (_values(der, identifier) for identifier in (ORGANISATION, COMMON_NAME))
+    issuer = next((name for name in organisations if name.startswith(ISSUER_PREFIX)), "")
+    return issuer.removeprefix(ISSUER_PREFIX), names[-1] if names else ""
+
+
+def _values(der: bytes, identifier: bytes) -> list[str]:
+    """The values of an attribute of names: its identifier, a string's tag, its length in one byte, its text."""
+    found = re.finditer(re.escape(identifier) + rb"[\x0c\x13](.)", der, re.DOTALL)
+    return [der[each.end() : each.end() + each[1][0]].decode(errors="replace") for each in found]
 
 
 def why_no_link(error: Exception) -> str:

@@ -1,21 +1,19 @@
-"""`tierwise-agent check`: would this node work? Reads everything that it would read, and changes nothing."""
+"""`tierwise-agent check`: would this node work? Reads everything that it would read, connects, and changes nothing."""
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 
-from broker.errors import TierwiseError, TlsUnusable
+from broker.errors import TierwiseError
 from configs.loader import load
 from configs.node import NodeConfig, RequesterMode
 from device_agent.agent import pool_of
+from device_agent.connection_check import check_connection
 from device_agent.images.source import open_source
 from model_zoo.cache import check as check_file
 from model_zoo.errors import IndexUnusable, on_node
 from model_zoo.runtime import interpreter_class
-
-CONNECT_TIMEOUT_S = 2.0
 
 
 def check(file: Path) -> int:
@@ -66,18 +64,7 @@ def _faults_of_images(config: NodeConfig) -> list[TierwiseError]:
 
 
 def _faults_of_broker(config: NodeConfig) -> list[TierwiseError]:
-    where = (config.broker.host, config.broker.port)
-    try:
-        tls = config.broker.endpoint().tls
-        with socket.create_connection(where, CONNECT_TIMEOUT_S) as plain:
-            if tls is None:
-                print(f"broker      {where[0]}:{where[1]} answers")
-                return []
-            with tls.context().wrap_socket(plain, server_hostname=where[0]) as secured:
-                print(f"broker      {where[0]}:{where[1]} answers, and is this site's ({secured.version()})")
-    except TlsUnusable as error:
-        return [error]
-    except OSError as error:
-        why = error.strerror or error
-        print(f"broker      {where[0]}:{where[1]} does not answer now ({why}); the agent would wait")
-    return []
+    found = check_connection(config)
+    if found.summary:
+        print(f"broker      {found.summary}")
+    return list(found.faults)

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker.errors import IdentityUnusable
+from broker.tls import ISSUER_PREFIX
 from broker.vocabulary import NodeId, SiteId
 
-ISSUER_PREFIX = "Tierwise site "  # of an authority's organisation name
 BACKDATED = timedelta(hours=1)  # clocks of a site are seldom further apart
 # What reading raises for files of which some bytes are wrong.
 DAMAGED = (
