@@ -80,8 +80,7 @@ def _name(key: str, value: dict[str, Any]) -> None:
 
 def _as_ecma(part: Any) -> None:
     """Editors know no \\Z."""
-    if isinstance(part, dict):
-        if isinstance(pattern := part.get("pattern"), str):
-            part["pattern"] = pattern.replace(r"\Z", "$")
-        for inner in part.values():
-            _as_ecma(inner)
+    if isinstance(part, dict) and isinstance(pattern := part.get("pattern"), str):
+        part["pattern"] = pattern.replace(r"\Z", "$")
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _as_ecma(inner)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from broker.vocabulary import NodeId, Tier
 from configs.influxdb import InfluxSection
 from configs.node import BrokerSection
 from configs.section import LIVE, Floor, NodeName, Section, SiteName
@@ -173,6 +174,9 @@ class LimitsSection(Section):
     burst: float = Field(400.0, ge=10, le=100_000, description="of one node at once, after a silence")
 
 
+ServingTier = Literal["edge", "cloud"]
+
+
 class FilesSection(Section):
     """What the orchestrator keeps on disk."""
 
@@ -201,6 +205,11 @@ class OrchestratorConfig(Section):
         ActionSpace.PAPER,
         description="paper: edge and cloud run their most accurate model (section 4.2); full: any model that they have",
     )
+    serving_nodes: dict[ServingTier, tuple[NodeName, ...]] | None = Field(
+        None,
+        description="nodes that may serve edge and cloud, the first healthy one does; none: any that says it is there",
+        json_schema_extra=LIVE,
+    )
     reward: RewardSection = RewardSection()
     q_learning: QLearningSection = QLearningSection()
     dqn: DqnSection = DqnSection()
@@ -214,6 +223,19 @@ class OrchestratorConfig(Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is logged, from this severity on", json_schema_extra=LIVE
     )
+
+    def serving_by_tier(self) -> dict[Tier, tuple[NodeId, ...]] | None:
+        """`serving_nodes`; a tier without a key is served by none."""
+        if self.serving_nodes is None:
+            return None
+        return {Tier(tier): names for tier, names in self.serving_nodes.items()}
+
+    @model_validator(mode="after")
+    def _a_serving_node_is_named_once(self) -> OrchestratorConfig:
+        names = [name for named in (self.serving_nodes or {}).values() for name in named]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"serving_nodes names {', '.join(twice)} more than once: a node serves one tier")
+        return self
 
     @model_validator(mode="after")
     def _a_broken_floor_is_worth_least(self) -> OrchestratorConfig:

@@ -50,6 +50,8 @@ class HearingAgain:
 
     def _known(self, node: NodeId, session: int) -> bool:
         known = self._registry.get(node)
+        if known is not None and known.refused_birth is not None and known.refused_birth.session == session:
+            return True  # refused again, whenever it is asked for
         if known is None or known.birth is None or known.state is None:
             return False
         return known.birth.session == known.state.session == session

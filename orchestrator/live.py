@@ -60,6 +60,10 @@ log = logging.getLogger(__name__)
 
 ROWS_PER_S_LATE = 300_000  # 9,000 rows that wait for the disk make answers cheap, 30,000 end them
 HEARTBEAT_S = 1.0
+BIRTH_ALARMS = {  # why a birth was refused, and what mends it
+    "not_a_serving_node": "if it may serve, add it to serving_nodes in orchestrator.yaml; else examine that node",
+    "tier_changed": "give the node its former tier, or change serving_nodes in orchestrator.yaml",
+}
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -94,7 +98,7 @@ class Orchestrator:
         self._manifest = site_manifest(config.files.manifest)
         self._accuracies = accuracies_of(self._manifest)
         self._alarms = Alarms(clock)
-        self._registry = Registry(config.liveness.heartbeat_timeout_s)
+        self._registry = Registry(config.liveness.heartbeat_timeout_s, config.serving_by_tier())
         self._policies = Policies(config, self._accuracies)
         memory = read_memory(directory / MEMORY_NAME)
         goal = goal_at_start(config.goal, memory)
@@ -140,6 +144,9 @@ class Orchestrator:
         if self._shipping is not None:
             tasks.append(asyncio.create_task(self._shipping.run(), name="shipping"))
         event(log, logging.INFO, "orchestrator_started", site=self._config.site, policy=self._conductor.goal.policy)
+        if self._config.serving_nodes is None:
+            hint = "name the nodes of edge and cloud in orchestrator.yaml: serving_nodes"
+            event(log, logging.WARNING, "any_node_may_serve_a_tier", hint=hint)
         self._conductor.start()
         answer_soon()
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -207,8 +214,22 @@ class Orchestrator:
             self._publish(self._config.node, Channel.GOAL, self._conductor.goal.message())
 
     def _on_birth(self, node: NodeId, birth: Birth, _received_s: float) -> None:
-        self._registry.on_birth(node, birth)
+        try:
+            self._registry.on_birth(node, birth)
+        except Refused as refusal:
+            if refusal.reason in BIRTH_ALARMS:
+                self._alarms.raise_(refusal.reason, node, refusal.detail, BIRTH_ALARMS[refusal.reason])
+            raise
+        self._end_birth_alarms()
         self._faults.note(node, faults_of(birth.models, self._manifest))
+
+    def _end_birth_alarms(self) -> None:
+        for alarm in self._alarms.current():
+            if alarm.node is None or alarm.code not in BIRTH_ALARMS:
+                continue
+            known = self._registry.get(alarm.node)
+            if known is not None and known.refused_birth is None:
+                self._alarms.clear(alarm.code, alarm.node)
 
     def _on_state(self, node: NodeId, state: State, _received_s: float) -> None:
         if node != self._config.node:
@@ -257,8 +278,8 @@ class Orchestrator:
         set_level(config.log_level)
         goal_changed = config.goal != self._config.goal
         self._config = config
-        self._registry.reconfigure(config.liveness.heartbeat_timeout_s)
         self._longest_deadline_ms = max(self._longest_deadline_ms, config.rounds.deadline_ms)
+        self._registry.reconfigure(config.liveness.heartbeat_timeout_s, config.serving_by_tier())
         self._policies.reconfigure(config)
         self._log.reconfigure(config.files.telemetry_rows)
         self._conductor.reconfigure(config)

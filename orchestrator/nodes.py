@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.errors import Refused
 from broker.messages import Birth, Heartbeat, State, Telemetry
 from broker.vocabulary import NodeId, NodeState, Tier
 
+ServingNodes = Mapping[Tier, Sequence[NodeId]]  # node ids by tier, the first choice first
+
+SERVING_TIERS = (Tier.EDGE, Tier.CLOUD)
 MOST_NODES = 20_000  # a thousand devices and much room; ids come from outside and must not fill the memory
 
 
@@ -18,6 +22,7 @@ class Node:
 
     node: NodeId
     birth: Birth | None = None
+    refused_birth: Birth | None = None  # newer than `birth`
     state: State | None = None
     early_state: State | None = None
     heartbeat_session: int | None = None
@@ -43,10 +48,15 @@ class Node:
 
 
 class Registry:
-    """All nodes of the site. Times are monotonic seconds."""
+    """All nodes of the site. Times are monotonic seconds.
 
-    def __init__(self, heartbeat_timeout_s: float) -> None:
+    With `serving_nodes` the tier of each node is known beforehand: those that it names serve their tier, in its order,
+    and all others are end devices. Without it (None) a node has the tier of its first birth.
+    """
+
+    def __init__(self, heartbeat_timeout_s: float, serving_nodes: ServingNodes | None = None) -> None:
         self._timeout_s = heartbeat_timeout_s
+        self._serving_nodes = serving_nodes
         self._nodes: dict[NodeId, Node] = {}
         # Kept message by message: a thousand devices are counted neither per request nor when many come and go.
         self._online: dict[NodeId, Tier | None] = {}
@@ -55,28 +65,33 @@ class Registry:
         self._silent_s = float("-inf")  # before that nobody is silent for too long
         self._beats: list[tuple[float, NodeId]] = []  # a heap, of the heartbeats that may be the last of their nodes
 
-    def reconfigure(self, heartbeat_timeout_s: float) -> None:
-        """Count as gone what is silent for so long."""
+    def reconfigure(self, heartbeat_timeout_s: float, serving_nodes: ServingNodes | None) -> None:
+        """Count as gone what is silent for so long; judge each node's last birth again by these serving nodes."""
         self._timeout_s, self._silent_s = heartbeat_timeout_s, float("-inf")
+        self._serving_nodes = serving_nodes
         self._beats = sorted((known.heartbeat_s, known.node) for known in self._nodes.values())
         for known in self._nodes.values():
             known.beats = known.heartbeat_session is not None
-            self._judge(known)
+            self._judge_births(known)
+        for tier in SERVING_TIERS:
+            self._choose(tier)
 
     def get(self, node: NodeId) -> Node | None:
         """What is known of `node`."""
         return self._nodes.get(node)
 
     def on_birth(self, node: NodeId, birth: Birth) -> None:
-        """The node's present session. Raises Refused (`too_many_nodes`).
+        """The node's present session. Raises Refused (`not_a_serving_node`, `tier_changed`, `too_many_nodes`).
 
         Sessions are compared for equality alone: a node without a battery-backed clock may come back with a lower one.
+        A refused birth leaves what is known of the node as it was; a change of the serving nodes may accept it.
         """
         known = self._entry(node)
-        known.birth = birth
-        if known.early_state is not None and known.early_state.session == birth.session:
-            known.state = known.early_state
-        self._judge(known)
+        refusal = self._refusal(known, birth)
+        if refusal is not None:
+            known.refused_birth = birth
+            raise refusal
+        self._accept(known, birth)
 
     def on_state(self, node: NodeId, state: State) -> None:
         """Counts under the session of the latest birth; a late will of an old session changes nothing.
@@ -110,7 +125,7 @@ class Registry:
         return self._online_devices
 
     def serving(self, tier: Tier, now_s: float) -> Node | None:
-        """The node that serves `tier` (edge or cloud): the online one whose id comes first."""
+        """The node that serves `tier` (edge or cloud): the first online one of the serving nodes, or by id."""
         self._end_silent(now_s)
         return self._serving.get(tier)
 
@@ -121,6 +136,40 @@ class Registry:
                 raise Refused("too_many_nodes", f"{node}: {MOST_NODES} nodes are known already")
             known = self._nodes[node] = Node(node)
         return known
+
+    def _accept(self, known: Node, birth: Birth) -> None:
+        known.birth, known.refused_birth = birth, None
+        if known.early_state is not None and known.early_state.session == birth.session:
+            known.state = known.early_state
+        self._judge(known)
+
+    def _judge_births(self, known: Node) -> None:
+        """The serving nodes are others now."""
+        if known.refused_birth is not None and self._refusal(known, known.refused_birth) is None:
+            self._accept(known, known.refused_birth)
+        elif known.birth is not None and self._refusal(known, known.birth) is not None:
+            known.birth, known.refused_birth = None, known.refused_birth or known.birth
+        self._judge(known)
+
+    def _refusal(self, known: Node, birth: Birth) -> Refused | None:
+        """Why the birth is refused; None where it is not."""
+        node, tier, named = known.node, birth.tier, self._serving_nodes
+        if named is None:
+            if known.birth is None or known.birth.tier is tier:
+                return None
+            return Refused("tier_changed", f"{node} was born on {known.birth.tier}, and now on {tier}")
+        if tier is not Tier.END:
+            if node in named.get(tier, ()):
+                return None
+            names = ", ".join(named.get(tier, ())) or "none"
+            return Refused(
+                "not_a_serving_node",
+                f"{node} was born on {tier}; serving_nodes.{tier} in orchestrator.yaml names {names}: add it if it may",
+            )
+        own = next((tier for tier, names in named.items() if node in names), None)
+        if own is None:
+            return None
+        return Refused("tier_changed", f"{node} was born as an end device, but serving_nodes.{own} names it")
 
     def _end_silent(self, now_s: float) -> None:
         if now_s < self._silent_s:
@@ -144,10 +193,14 @@ class Registry:
             self._online[node] = tier
         else:
             del self._online[node]
-        for changed in (Tier.EDGE, Tier.CLOUD):
-            if changed not in (tier, was):
-                continue
-            serving = [self._nodes[one] for one, its in self._online.items() if its is changed]
-            self._serving[changed] = min(serving, key=lambda one: one.node, default=None)
+        for changed in SERVING_TIERS:
+            if changed in (tier, was):
+                self._choose(changed)
         if Tier.END in (tier, was):
             self._online_devices = None
+
+    def _choose(self, tier: Tier) -> None:
+        order = () if self._serving_nodes is None else self._serving_nodes.get(tier, ())
+        place = {node: index for index, node in enumerate(order)}
+        online = [self._nodes[node] for node, its in self._online.items() if its is tier]
+        self._serving[tier] = min(online, key=lambda one: (place.get(one.node, 0), one.node), default=None)

@@ -9,10 +9,8 @@ from broker.vocabulary import Action, ModelName, NodeId, Tier
 from configs.orchestrator import ActionSpace
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Observation
-from orchestrator.nodes import Node, Registry
+from orchestrator.nodes import SERVING_TIERS, Node, Registry
 from orchestrator.state import Resources, SystemState, resources
-
-SERVING_TIERS = (Tier.EDGE, Tier.CLOUD)
 
 
 class Observer:

@@ -139,10 +139,14 @@ class Fleet:
             broker=self._broker_section(ORCHESTRATOR),
             goal=GoalSection(accuracy_floor=self.config.accuracy_floor, policy=self.config.policy),
             rounds=RoundsSection(min_devices=len(self.devices)),
+            serving_nodes={"edge": self._nodes_on(Tier.EDGE), "cloud": self._nodes_on(Tier.CLOUD)},
             files=FilesSection(directory=self.log_directory),
             influxdb=self.influxdb,
             seed=self.seed,
         )
+
+    def _nodes_on(self, tier: Tier) -> tuple[NodeId, ...]:
+        return tuple(node.node for node in self.config.nodes if node.tier is tier)
 
     def _node_config(self, node: FleetNode) -> NodeConfig:
         emulate = self.config.emulate[node.tier]

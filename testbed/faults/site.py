@@ -234,6 +234,7 @@ class FaultSite:
             broker=BrokerSection(port=self.links[ORCHESTRATOR].port),
             goal=GoalSection(accuracy_floor=0.0, policy=self._policy),
             rounds=RoundsSection(mode=RoundsMode.IMMEDIATE, deadline_ms=DEADLINE_MS),
+            serving_nodes={"edge": (NodeId(EDGE),), "cloud": (NodeId(CLOUD),)},
             files=FilesSection(directory=self.directory / "orchestrator", checkpoint_every_rounds=100),
             influxdb=self._influx_section,
             seed=self._seed,

@@ -100,6 +100,7 @@ class Site:
             "broker": {"host": endpoint.host, "port": endpoint.port},
             "goal": {"policy": self.policy, "accuracy_floor": 85.0},
             "rounds": {"mode": "immediate"},
+            "serving_nodes": {"edge": ["edge"], "cloud": ["cloud"]},
             "files": {"directory": str(self.directory / "orchestrator")},
             "seed": 1,
             **self.settings,

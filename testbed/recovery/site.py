@@ -72,7 +72,8 @@ class TrialSite:
         common = {"version": 1, "site": SITE, "node": node, "broker": {"port": self.broker.endpoint.port}}
         if node == ORCHESTRATOR:
             goal = {"accuracy_floor": "min", "policy": self._policy}
-            return {**common, "goal": goal, "files": {"directory": str(self.log_directory)}}
+            serving = {"edge": [EDGE], "cloud": [CLOUD]}
+            return {**common, "goal": goal, "serving_nodes": serving, "files": {"directory": str(self.log_directory)}}
         tier = {EDGE: "edge", CLOUD: "cloud"}.get(node, "end")
         asks = {"mode": "periodic", "period_s": 0.25} if tier == "end" else {"mode": "none"}
         outbox = {"directory": str(self._directory / "outboxes")}

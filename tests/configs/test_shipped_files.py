@@ -56,10 +56,12 @@ def test_the_device_file_shows_the_defaults() -> None:
 
 
 def test_the_orchestrator_file_shows_the_defaults() -> None:
-    """What orchestrator.yaml shows is what leaving it out would give."""
+    """What it shows is what leaving it out would give, but for the serving nodes: those of the other files."""
     shown = load(CONFIGS / "orchestrator.yaml", OrchestratorConfig)
+    serving = {tier: (load(CONFIGS / f"{tier}.yaml", NodeConfig).node,) for tier in ("edge", "cloud")}
 
-    assert OrchestratorConfig(version=1, site=shown.site) == shown
+    assert serving == shown.serving_nodes
+    assert OrchestratorConfig(version=1, site=shown.site) == shown.model_copy(update={"serving_nodes": None})
 
 
 def test_the_broker_file_shows_the_defaults() -> None:

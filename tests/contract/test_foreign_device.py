@@ -139,6 +139,7 @@ def lab(mosquitto_endpoint, site, tmp_path):
     common = {"version": 1, "site": str(site), "broker": broker}
     files = {
         "orchestrator": {
+            "serving_nodes": {"edge": ["edge-1"], "cloud": ["cloud-1"]},
             **common,
             "goal": {"accuracy_floor": "min", "policy": "q_learning"},
             "files": {"directory": str(tmp_path / "log")},

@@ -170,7 +170,10 @@ def serve_with(
         broker = {"host": mosquitto_endpoint.host, "port": mosquitto_endpoint.port}
         files = {"directory": str(tmp_path / "files")}
         (tmp_path / "files").mkdir(exist_ok=True)
-        settings = {"version": 1, "site": site, "broker": broker, "files": files, **sections}
+        serving = {"edge": ["edge"], "cloud": ["cloud"]}
+        settings = {
+            "version": 1, "site": site, "broker": broker, "files": files, "serving_nodes": serving, **sections,
+        }  # fmt: skip
         stop = asyncio.Event()
         orchestrator = Orchestrator(OrchestratorConfig.model_validate(settings), SystemClock())
         life = asyncio.create_task(orchestrator.run(stop), name="orchestrator")

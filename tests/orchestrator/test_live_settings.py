@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from broker.clock import ManualClock
+from broker.errors import Refused
 from broker.messages import Birth, Heartbeat, Report, Round, RoundSummary, Stages, State, Telemetry
 from broker.vocabulary import Action, Link, ModelName, NodeId, NodeState, Outcome, RequestId, SiteId, Tier
 from configs.orchestrator import OrchestratorConfig, Policy, RoundsSection, StateSection
@@ -80,10 +81,24 @@ def test_a_silent_node_is_gone_by_the_new_timeout() -> None:
     registry.on_heartbeat(S1, Heartbeat(session=5, seq=0), 0.0)
     seen = [registry.online_devices(2.0)]
     for timeout_s in (1.0, 10.0):
-        registry.reconfigure(timeout_s)
+        registry.reconfigure(timeout_s, None)
         seen.append(registry.online_devices(2.0))
 
     assert [{S1}, set(), {S1}] == seen
+
+
+def test_a_node_serves_its_tier_as_soon_as_it_is_named() -> None:
+    """Its birth was refused before."""
+    registry = Registry(3.0, {Tier.EDGE: []})
+    with pytest.raises(Refused, match="not_a_serving_node"):
+        registry.on_birth(S1, Birth(session=5, tier=Tier.EDGE, agent_version="1", vcpus=1, models={}))
+    registry.on_state(S1, State(session=5, state=NodeState.ONLINE))
+    registry.on_heartbeat(S1, Heartbeat(session=5, seq=0), 0.0)
+    seen = [registry.serving(Tier.EDGE, 1.0)]
+    registry.reconfigure(3.0, {Tier.EDGE: [S1]})
+    seen.append(registry.serving(Tier.EDGE, 1.0))
+
+    assert [None, S1] == [None if node is None else node.node for node in seen]
 
 
 @pytest.mark.parametrize("policy", [Policy.Q_LEARNING, Policy.OFFLOAD_ONLY, Policy.FACTORED])
@@ -201,6 +216,7 @@ TRIED: dict[str, Callable[..., None] | None] = {
     "rounds.open_period_s": test_rounds_are_announced_in_the_new_period,
     "state.cpu_busy_percent": test_busy_begins_at_the_new_threshold,
     "state.memory_busy_percent": test_busy_begins_at_the_new_threshold,
+    "serving_nodes": test_a_node_serves_its_tier_as_soon_as_it_is_named,
     "liveness.heartbeat_timeout_s": test_a_silent_node_is_gone_by_the_new_timeout,
     "files.telemetry_rows": test_so_many_rows_of_telemetry_are_kept_from_now_on,
     "files.checkpoint_every_rounds": test_what_was_learned_is_saved_after_the_new_number_of_rounds,

@@ -105,6 +105,66 @@ def test_the_first_online_node_by_id_serves_a_tier() -> None:
     assert frozenset() == registry.online_devices(12.5)
 
 
+EDGE_A, EDGE_B = NodeId("edge-a"), NodeId("edge-b")
+
+
+def test_a_birth_on_a_serving_tier_of_a_node_that_is_not_named_is_refused() -> None:
+    """The edge node keeps its tier beside an end device with a lower id that says it is the edge."""
+    registry = Registry(3.0, {Tier.EDGE: [EDGE_A]})
+    _joined(registry, EDGE_A, 1, 10.0, Tier.EDGE)
+    impostor = NodeId("a-device")
+    _joined(registry, impostor, 1, 10.0)
+    with pytest.raises(Refused, match=r"not_a_serving_node.*serving_nodes\.edge .* names edge-a"):
+        _joined(registry, impostor, 2, 10.0, Tier.EDGE)
+    with pytest.raises(Refused, match=r"not_a_serving_node.*serving_nodes\.cloud .* names none"):
+        _joined(registry, impostor, 3, 10.0, Tier.CLOUD)
+
+    assert EDGE_A == registry.serving(Tier.EDGE, 10.0).node  # type: ignore[union-attr]
+    assert registry.serving(Tier.CLOUD, 10.0) is None
+    assert Tier.END is registry.get(impostor).tier  # type: ignore[union-attr]
+
+
+def test_serving_nodes_serve_in_the_order_in_which_they_are_named() -> None:
+    """edge-b, which is named first, though edge-a comes first by its id; edge-a while edge-b is silent."""
+    registry = Registry(3.0, {Tier.EDGE: [EDGE_B, EDGE_A]})
+    _joined(registry, EDGE_A, 1, 12.0, Tier.EDGE)
+    _joined(registry, EDGE_B, 1, 10.0, Tier.EDGE)
+    serving = [registry.serving(Tier.EDGE, now_s) for now_s in (12.5, 13.5)]
+
+    assert [EDGE_B, EDGE_A] == [node.node if node else None for node in serving]
+
+
+@pytest.mark.parametrize(
+    ("named", "first", "then"), [(None, Tier.END, Tier.EDGE), ({Tier.EDGE: [S1]}, Tier.EDGE, Tier.END)]
+)
+def test_a_change_of_tier_is_refused(named: Any, first: Tier, then: Tier) -> None:
+    """In any later session, whether serving nodes are named or not; the node is as it was."""
+    registry = Registry(3.0, named)
+    _joined(registry, S1, 1, 10.0, first)
+    with pytest.raises(Refused, match="tier_changed"):
+        registry.on_birth(S1, _birth(2, then))
+
+    assert first is registry.get(S1).tier  # type: ignore[union-attr]
+
+
+def test_changed_serving_nodes_count_for_births_that_are_known_already() -> None:
+    """A refused one is accepted when its node is named, and one that is not named any more serves no longer."""
+    registry = Registry(3.0, {Tier.EDGE: [EDGE_A]})
+    _joined(registry, EDGE_A, 1, 10.0, Tier.EDGE)
+    with suppress(Refused):
+        registry.on_birth(EDGE_B, _birth(1, Tier.EDGE))
+    registry.on_state(EDGE_B, State(session=1, state=NodeState.ONLINE))
+    registry.on_heartbeat(EDGE_B, Heartbeat(session=1, seq=0), 10.0)
+    registry.reconfigure(3.0, {Tier.EDGE: [EDGE_B]})
+    changed = registry.serving(Tier.EDGE, 10.0)
+    registry.reconfigure(3.0, {Tier.EDGE: [EDGE_A, EDGE_B]})
+    back = registry.serving(Tier.EDGE, 10.0)
+    registry.reconfigure(3.0, {Tier.EDGE: []})
+
+    assert [EDGE_B, EDGE_A] == [node.node if node else None for node in (changed, back)]
+    assert registry.serving(Tier.EDGE, 10.0) is None
+
+
 def test_who_is_online_is_what_counting_all_would_say() -> None:
     """Over 2,000 random births, states, heartbeats and silences of six nodes on three tiers."""
     random, registry, now_s = Random(3), Registry(3.0), 0.0

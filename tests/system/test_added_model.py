@@ -82,6 +82,7 @@ def _files(endpoint: Endpoint, site: SiteId, directory: Path, zoo: Path) -> dict
             "outbox": {"directory": str(directory / "outbox")},
         },
         "orchestrator": {
+            "serving_nodes": {"edge": ["edge"]},
             "goal": {"policy": "factored", "accuracy_floor": 89.0},
             "files": {"directory": str(directory / "files"), "manifest": str(zoo / "local-manifest.yaml")},
             "seed": 3,

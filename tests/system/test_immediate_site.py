@@ -62,6 +62,7 @@ def _files(endpoint: Endpoint, site: SiteId, directory: Path) -> dict[str, Path]
         for name, node in NODES.items()
     }
     settings["orchestrator"] = {
+        "serving_nodes": {"edge": ["edge"]},
         **common,
         "action_space": "full",
         "rounds": {"mode": "immediate", "open_period_s": 60.0, "min_devices": 2, "deadline_ms": 600_000.0},

@@ -40,6 +40,7 @@ def _settings(directory: Path) -> dict[str, dict[str, Any]]:
     """The edge has one worker, so whoever comes before an honest job holds it up; every request goes there."""
     return {
         "orchestrator": {
+            "serving_nodes": {"edge": ["edge"]},
             "goal": {"policy": "edge_only", "accuracy_floor": "min"},
             "files": {"directory": str(directory / "files")},
         },

@@ -35,6 +35,7 @@ def _files(site: Site, directory: Path) -> dict[str, Path]:
     """The YAML of each process. Half of the requests go to the edge: the policy is random."""
     settings: dict[str, dict[str, Any]] = {
         "orchestrator": {
+            "serving_nodes": {"edge": ["edge"]},
             "goal": {"policy": "random", "accuracy_floor": "min"},
             "files": {"directory": str(directory / "files")},
             "seed": 3,

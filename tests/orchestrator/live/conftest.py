@@ -299,6 +299,7 @@ def _config(endpoint: Endpoint, site: SiteId, directory: Path, sections: dict[st
         "site": site,
         "broker": {"host": endpoint.host, "port": endpoint.port},
         "files": {"directory": str(directory / "files")},
+        "serving_nodes": {"edge": ["edge"], "cloud": ["cloud"]},
         "seed": 7,
         **sections,
     }
