@@ -16,7 +16,7 @@ def test_an_impostor_gets_no_decision_and_an_alarm(open_site: Any, orchestrator_
     async def attacked() -> set[str]:
         async with open_site() as site:
             impostor = await site.node("an-impostor", Tier.EDGE)
-            edge = await site.node("edge", Tier.EDGE)
+            await site.node("edge", Tier.EDGE)
             device = await site.node("s1", closed_loop=True)
             await device.until(lambda: any(decision.tier is Tier.EDGE for decision in device.decisions))
             device.decisions.clear()
