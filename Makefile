@@ -6,7 +6,7 @@ RUN := .venv/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: access help demo load soak soak-short test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-servers prepare-bench influx-proof clean
+.PHONY: access help demo load malicious malicious-short soak soak-short test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-servers prepare-bench influx-proof clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,10 +58,16 @@ recovery: prepare models  ## 50 freezes, kills, and a site without its cloud: ho
 bad-input: prepare models  ## a million bad inputs for every decoder, 10,000 to a running site; to results/reliability/bad-input.json
 	@$(RUN)/python -m testbed.hostile --json results/reliability/bad-input.json
 
-soak: faults disks recovery bad-input access load influx-proof  ## all of results/reliability anew: two hours
+soak: faults disks recovery bad-input access load malicious influx-proof  ## all of results/reliability anew: two hours
 
 load: prepare  ## 1,000 simulated devices on one orchestrator: 2,000 requests/s, 150 % of what it carries, a flood, a restart: 5 minutes
 	@$(RUN)/python -m testbed.load all --json results/reliability/load.json
+
+malicious-short: prepare models  ## a minute of attacks by devices with valid certificates on a secured site; to run/malicious.json
+	@$(RUN)/python -m testbed.malicious --minutes 0.75 --segment 5 --quiet 20 --json run/malicious.json
+
+malicious: prepare models  ## ten minutes of it, one to three malicious devices of ten; to results/reliability/malicious.json
+	@$(RUN)/python -m testbed.malicious --json results/reliability/malicious.json
 
 calibration: prepare  ## fit configs/calibrations/a1-paper.yaml to the paper's tables anew
 	@$(RUN)/python -m tierwise.reproduce.paper_fit --write configs/calibrations/a1-paper.yaml

@@ -23,9 +23,10 @@ from broker.clock import Clock, SystemClock
 from broker.events import log_to_stderr
 from broker.messages import ReportAck
 from broker.pings import PingAnswering
+from broker.tls import Tls
 from broker.topics import Channel, filter_for
 from broker.vocabulary import ModelName, NodeId, RequestId, SiteId, Tier
-from configs.node import ImagesSection, MonitoringSection
+from configs.node import ImagesSection, MonitoringSection, RequesterMode, RequesterSection
 from device_agent.accuracy import ModelsByAccuracy
 from device_agent.images.pixels import encode_for_offload
 from device_agent.images.source import Photograph, open_source
@@ -35,6 +36,7 @@ from device_agent.outbox_file import store_path
 from device_agent.presence import Identity, Presence
 from device_agent.report_store import ReportStore
 from device_agent.requester.exchange import Exchange
+from device_agent.requester.requester import Requester
 from device_agent.requester.sequence import RequestSequence, Settings
 from device_agent.service.fair_queue import JobFuture, Waiting
 from device_agent.service.job import Served
@@ -62,6 +64,8 @@ class DevicesConfig(msgspec.Struct, frozen=True):
     decision_timeout_ms: float
     local_ms: dict[str, float]  # what a local run of a model takes
     outbox_reports: int = 100_000
+    certificates: str = ""  # folder with one folder for each device; without it they connect in plain text
+    closed_loop: bool = False  # ask on every open round, not after a pause
     synchronous: str = "normal"  # our processes die here, the machine does not
 
 
@@ -110,6 +114,22 @@ class PretendedService(IntelligentService):
         return
 
 
+class PretendedSource:
+    """The same photograph again and again."""
+
+    ahead = False
+
+    def __init__(self, photograph: Photograph) -> None:
+        self._photograph = photograph
+
+    def next(self) -> Photograph:
+        """See ImageSource."""
+        return self._photograph
+
+    def close(self) -> None:
+        """See ImageSource."""
+
+
 class LedgerOutbox(Outbox):
     """The agent's outbox; what happens to each id goes into the ledger first."""
 
@@ -148,7 +168,8 @@ class Device:
         self._pause_s = config.pause_s
         self._draw = random.Random(f"{config.seed} {name}")
         self.service = PretendedService(models, config.local_ms, clock)
-        self.client = MqttClient(Endpoint(port=config.port), site, node, "agent", clock=clock)
+        tls = Tls.in_directory(Path(config.certificates) / name) if config.certificates else None
+        self.client = MqttClient(Endpoint(port=config.port, tls=tls), site, node, "agent", clock=clock)
         self.monitor = ResourceMonitor(self.client, MonitoringSection(), self.service, self.service, clock)
         identity = Identity(Tier.END, 1, emulated=True)
         presence = Presence(self.client, identity, models.available, self.monitor.timed)
@@ -166,6 +187,11 @@ class Device:
             self.outbox,
             clock,
         )
+        self._requester: Requester | None = None
+        if config.closed_loop:
+            source = PretendedSource(photograph)
+            asks = RequesterSection(mode=RequesterMode.CLOSED_LOOP)
+            self._requester = Requester(asks, self.client, self._sequence, source, clock)
         self.tasks = [
             asyncio.create_task(part, name=f"{name} {number}")
             for number, part in enumerate((
@@ -175,7 +201,15 @@ class Device:
         ]  # fmt: skip
 
     async def ask_until(self, stop: asyncio.Event) -> None:
-        """Request after request, each after a pause."""
+        """Request after request, each after a pause, or on each open round."""
+        if self._requester is not None:
+            running = asyncio.create_task(self._requester.run(), name=f"{self.client.node} requester")
+            stopped = asyncio.create_task(stop.wait(), name=f"{self.client.node} stop")
+            await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            self._requester.stop()
+            stopped.cancel()
+            await running
+            return
         while not stop.is_set():
             try:
                 await asyncio.wait_for(stop.wait(), self._draw.expovariate(1.0 / self._pause_s))
