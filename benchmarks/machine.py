@@ -22,7 +22,6 @@ TOOLS = {
     "Mosquitto": ("mosquitto", "-h"),
     "InfluxDB": ("influxd", "version"),
     "VictoriaMetrics": ("dpkg-query", "-W", "victoria-metrics"),  # it does not tell its version by itself
-    "nginx": ("nginx", "-v"),
 }
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 ROOT = Path(__file__).parents[1]

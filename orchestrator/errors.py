@@ -105,12 +105,14 @@ class AlreadyShipping(TierwiseError):
 class InfluxUnavailable(TierwiseError):
     """An InfluxDB that takes or answers nothing right now: nothing is wrong with the rows, so they wait.
 
-    `status` is that of HTTP, 0 when there was no answer; `retry_after_s` what the server asked for.
+    `status` is that of HTTP, 0 when there was no answer; `retry_after_s` what the server asked for; `deadline_s` the
+    time that it was given, 0 unless that was the reason.
     """
 
-    def __init__(self, message: str, status: int = 0, retry_after_s: float = 0.0) -> None:
+    def __init__(self, message: str, status: int = 0, retry_after_s: float = 0.0, deadline_s: float = 0.0) -> None:
         super().__init__(message)
         self.status = status
+        self.deadline_s = deadline_s
         self.retry_after_s = retry_after_s
 
 

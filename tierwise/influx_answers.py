@@ -32,7 +32,7 @@ def chosen(name: str | None, span: str) -> list[Query]:
 
 
 def print_questions(queries: Sequence[Query], site: SiteId | None, span: str, as_json: bool) -> None:
-    """As they would be asked; without a site, with one to replace."""
+    """As they paste into the `influx` shell and curl; without a site, with one to replace."""
     texts = [(query, query.text(site or SiteId("home"), span)) for query in queries]
     if as_json:
         print(
@@ -40,7 +40,7 @@ def print_questions(queries: Sequence[Query], site: SiteId | None, span: str, as
         )
         return
     for query, text in texts:
-        print(f"# {query.name}: {query.asks}\n{text}\n")
+        print(f"-- {query.name}: {query.asks}\n{text};\n")
 
 
 def print_answer(section: InfluxSection, questions: Sequence[tuple[Query, str]], as_json: bool) -> None:

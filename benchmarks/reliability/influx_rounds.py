@@ -3,10 +3,10 @@
     python benchmarks/reliability/influx_rounds.py [--rounds 500] [--json results/reliability/influxdb.json]
 
 The same programs as `tierwise demo`, with emulated times a twentieth as long so that it takes minutes. InfluxDB 1.6.7
-behind nginx is killed with -9 and stays away for a tenth of the rounds, later again and is back at once; in between the
-shipping process is killed with -9. At the end each row of SQLite is compared with what InfluxDB answers, every column
-of it; then the same log is shipped to VictoriaMetrics, whose samples are counted: it keeps whole milliseconds, so two
-rows of one series within one are one sample. Exit code 1 if anything differs.
+as Debian installs it is killed with -9 and stays away for a tenth of the rounds, later again and is back at once; in
+between the shipping process is killed with -9. At the end each row of SQLite is compared with what InfluxDB answers,
+every column of it; then the same log is shipped to VictoriaMetrics, whose samples are counted: it keeps whole
+milliseconds, so two rows of one series within one are one sample. Exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rich.console import Console
 
 from benchmarks.machine import machine, versions
 from benchmarks.shipping_study.compare import Comparison, compare, samples_expected, samples_of
-from benchmarks.shipping_study.servers import TOKEN, Front, Influxd, VictoriaMetrics
+from benchmarks.shipping_study.servers import DATABASE, Influxd, VictoriaMetrics
 from broker.client import MqttClient
 from broker.errors import TierwiseError
 from broker.vocabulary import NodeId
@@ -84,12 +84,9 @@ def main() -> int:
 
 def proof(directory: Path, rounds: int) -> dict[str, Any]:
     """What is written as JSON, without the machine."""
-    token = directory / "influx.token"
-    token.write_text(TOKEN, encoding="ascii")
-    token.chmod(0o600)
     events: list[str] = []
-    with Influxd(directory / "influxd") as influxd, Front(directory / "front", influxd.url) as front:
-        section = InfluxSection(url=front.url, bucket="edge", token_file=token, retry_min_s=0.5, retry_max_s=5.0)
+    with Influxd(directory / "influxd") as influxd:
+        section = InfluxSection(url=influxd.url, database=DATABASE, retry_min_s=0.5, retry_max_s=5.0)
         with Fleet(faster_demo(), {}, directory / "fleet", seed=1, influxdb=section) as fleet:
             fleet.start()
             log = fleet.log_directory / LOG_NAME

@@ -1,7 +1,7 @@
-"""InfluxDB 1.6.7 behind an nginx that rewrites `/api/v2/write`, and VictoriaMetrics: real ones, on loopback.
+"""InfluxDB 1.6.7 and VictoriaMetrics: real ones, as Debian installs them, on loopback.
 
-Debian has no newer InfluxDB. nginx checks the token, as InfluxDB 2 and 3 would; it can also speak TLS. Each server has
-its data in a folder of its own, keeps its port when it is killed and started again, and is stopped by who started it.
+Debian has no newer InfluxDB. It can ask for a user and a password, and speak TLS. Each server has its data in a folder
+of its own, keeps its port when it is killed and started again, and is stopped by who started it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from broker.ports import free_port
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
-TOKEN = "testtoken"
+USER, PASSWORD = "tierwise", "testpassword"
 DATABASE = "edge"
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
@@ -37,7 +39,7 @@ def find(name: str) -> str:
     """The server's program. Raises ServerMissing."""
     found = shutil.which(name, path=PATH)
     if found is None:
-        raise ServerMissing(f"{name} is missing: apt-get install influxdb victoria-metrics nginx-light")
+        raise ServerMissing(f"{name} is missing: apt-get install influxdb influxdb-client victoria-metrics")
     return found
 
 
@@ -85,9 +87,9 @@ class Server:
             self.process = None
 
 
-def get(url: str, fields: dict[str, str] | None = None, method: str = "GET") -> urllib3.BaseHTTPResponse:
+def get(url: str, fields: dict[str, str] | None = None) -> urllib3.BaseHTTPResponse:
     """One request of these fixtures' own; never what is under test."""
-    return urllib3.request(method, url, fields=fields, retries=False, timeout=30.0)
+    return urllib3.request("GET", url, fields=fields, retries=False, timeout=30.0)
 
 
 def _pings(url: str) -> Callable[[], bool]:
@@ -114,6 +116,10 @@ bind-address = "127.0.0.1:{rpc_port}"
 [http]
   bind-address = "127.0.0.1:{port}"
   log-enabled = false
+  auth-enabled = {auth}
+  https-enabled = {tls}
+  https-certificate = "{certificate}"
+  https-private-key = "{key}"
 [monitor]
   store-enabled = false
 [continuous_queries]
@@ -122,18 +128,32 @@ bind-address = "127.0.0.1:{rpc_port}"
 
 
 class Influxd:
-    """A bare InfluxDB 1.6.7 with the database `edge`. A context manager."""
+    """An InfluxDB 1.6.7 with the database `edge`. A context manager.
 
-    def __init__(self, directory: Path) -> None:
+    With `auth`, `USER` may do everything with `PASSWORD`, and nobody else anything; with `tls`, the certificate and
+    key of those files, it speaks HTTPS.
+    """
+
+    def __init__(self, directory: Path, *, auth: bool = False, tls: tuple[Path, Path] | None = None) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'' if tls is None else 's'}://127.0.0.1:{self.port}"
         settings = directory / "influx.conf"
-        self.server = Server([find("influxd"), "-config", str(settings)], directory, _pings(f"{self.url}/ping"))
+        answers = _pings(f"{self.url}/ping") if tls is None else lambda: _listens(self.port)
+        self.server = Server([find("influxd"), "-config", str(settings)], directory, answers)
+        self._secret = tls is not None
+        self._headers = urllib3.make_headers(basic_auth=f"{USER}:{PASSWORD}") if auth else {}
         directory.mkdir(parents=True, exist_ok=True)
-        settings.write_text(INFLUXD.format(directory=directory, port=self.port, rpc_port=free_port()), encoding="utf-8")
+        certificate, key = tls or ("", "")
+        text = INFLUXD.format(
+            directory=directory, port=self.port, rpc_port=free_port(), auth=str(auth).lower(),
+            tls=str(tls is not None).lower(), certificate=certificate, key=key,
+        )  # fmt: skip
+        settings.write_text(text, encoding="utf-8")
 
     def __enter__(self) -> Influxd:
         self.server.start()
+        if self._headers:  # the first user may be made by anybody
+            self.query(f"CREATE USER {USER} WITH PASSWORD '{PASSWORD}' WITH ALL PRIVILEGES")
         self.query(f"CREATE DATABASE {DATABASE}")
         return self
 
@@ -142,65 +162,25 @@ class Influxd:
 
     def query(self, text: str) -> bytes:
         """The answer to a statement of InfluxQL, as JSON."""
-        answer = get(f"{self.url}/query", {"q": text, "db": DATABASE, "epoch": "ns"}, "POST")
+        fields = {"q": text, "db": DATABASE, "epoch": "ns"}
+        with urllib3.PoolManager(cert_reqs="CERT_NONE", retries=False) as pool, _warnings_off(self._secret):
+            answer = pool.request("POST", f"{self.url}/query", fields=fields, headers=self._headers, timeout=30.0)
         if answer.status != 200:
             raise ServerMissing(f"{text}: {answer.data!r}")
         return answer.data
 
 
-NGINX = """
-daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off; client_max_body_size 25m; client_body_buffer_size 8m;
-  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
-  uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-  map $arg_precision $v1_precision {{ default n; ns n; us u; ms ms; s s; }}
-  server {{
-    listen 127.0.0.1:{port}{tls};
-    location = /api/v2/write {{
-      if ($http_authorization != "Token {token}") {{
-        return 401 '{{"code":"unauthorized","message":"unauthorized access"}}'; }}
-      rewrite ^ /write?db=$arg_bucket&precision=$v1_precision? break;
-      proxy_set_header Authorization ""; proxy_pass {upstream}; }}
-    location = /ping {{ proxy_pass {upstream}; }}
-    location = /query {{
-      if ($http_authorization != "Token {token}") {{
-        return 401 '{{"code":"unauthorized","message":"unauthorized access"}}'; }}
-      proxy_set_header Authorization ""; proxy_pass {upstream}; }}
-  }}
-}}
-"""
-
-
-class Front:
-    """The nginx in front of an InfluxDB, with TLS where it has a certificate and a key. A context manager."""
-
-    def __init__(
-        self, directory: Path, upstream: str, certificate: Path | None = None, key: Path | None = None
-    ) -> None:
-        self.port = free_port()
-        scheme = "http" if certificate is None else "https"
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
-        tls = "" if certificate is None else f" ssl; ssl_certificate {certificate}; ssl_certificate_key {key}"
-        directory.mkdir(parents=True, exist_ok=True)
-        settings = directory / "nginx.conf"
-        settings.write_text(
-            NGINX.format(directory=directory, port=self.port, token=TOKEN, upstream=upstream, tls=tls), encoding="utf-8"
-        )
-        command = [find("nginx"), "-c", str(settings), "-p", str(directory)]
-        self.server = Server(command, directory, lambda: _listens(self.port))
-
-    def __enter__(self) -> Front:
-        self.server.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.server.stop()
+@contextmanager
+def _warnings_off(secure: bool) -> Iterator[None]:
+    """urllib3 warns of each certificate that it is told not to look at."""
+    with warnings.catch_warnings():
+        if secure:
+            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+        yield
 
 
 class VictoriaMetrics:
-    """A single VictoriaMetrics, which takes the same writes without a token. A context manager."""
+    """A single VictoriaMetrics that asks for no token. A context manager."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()

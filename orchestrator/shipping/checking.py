@@ -6,22 +6,24 @@ of its own, `tierwise_check`.
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from broker.clock import Clock
 from broker.errors import TierwiseError
-from configs.influxdb import InfluxSection
+from configs.influxdb import InfluxApi, InfluxSection
 from orchestrator.errors import InfluxUnavailable, PointsRefused
+from orchestrator.shipping.credentials import read_credentials
 from orchestrator.shipping.influxql import InfluxReader, QueryRefused
 from orchestrator.shipping.points import CHECK
 from orchestrator.shipping.shipper import check_point
-from orchestrator.shipping.target import Target, read_token
+from orchestrator.shipping.target import Target, mend_of_write
+from orchestrator.shipping.transport import MAX_ANSWER_BYTES, tls_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +41,39 @@ Steps = Iterator[Step]
 
 def check(section: InfluxSection, clock: Clock) -> Steps:
     """The steps, each as soon as it is done; ends after the first that is not good."""
-    for part in (_token, _name, _connection, _tls, _ping, lambda each: _write(each, clock), _read):
+    for part in (_secret, _name, _connection, _tls, _ping, lambda each: _write(each, clock), _read):
         for step in part(section):
             yield step
             if not step.good:
                 return
 
 
-def _token(section: InfluxSection) -> Steps:
-    if section.token_file is None and section.token_environment is None:
+def _secret(section: InfluxSection) -> Steps:
+    try:
+        credentials = read_credentials(section)
+    except InfluxUnavailable as error:
+        yield Step("token", False, str(error), "put it there, readable by the orchestrator's user alone")
+        return
+    if not credentials.header(InfluxApi.AUTO):
         yield Step("token", True, "none is configured: right for a server that asks for none")
         return
-    try:
-        token = read_token(section)
-    except InfluxUnavailable as error:
-        yield Step("token", False, str(error), "put the token there, readable by the orchestrator's user alone")
-        return
-    where = str(section.token_file or f"${section.token_environment}")
-    open_to = _open_to(section)
-    if open_to:
-        mend = f"chmod 600 {section.token_file}"
-        yield Step("token", True, f"{len(token)} characters in {where}, which {open_to} may read too", mend)
+    if section.username is None:
+        file, variable, found = section.token_file, section.token_environment, f"{len(credentials.token)} characters"
     else:
-        yield Step("token", True, f"{len(token)} characters in {where}")
+        file, variable = section.password_file, section.password_environment
+        found = f"user {section.username}, password of {len(credentials.password)} characters"
+    where = str(file or f"${variable}")
+    open_to = _open_to(file)
+    if open_to:
+        yield Step("token", True, f"{found} in {where}, which {open_to} may read too", f"chmod 600 {file}")
+    else:
+        yield Step("token", True, f"{found} in {where}")
 
 
-def _open_to(section: InfluxSection) -> str:
-    if section.token_file is None:
+def _open_to(file: Path | None) -> str:
+    if file is None:
         return ""
-    mode = section.token_file.stat().st_mode
+    mode = file.stat().st_mode
     return "everybody" if mode & stat.S_IROTH else "its group" if mode & stat.S_IRGRP else ""
 
 
@@ -107,10 +113,9 @@ def _tls(section: InfluxSection) -> Steps:
         yield Step("TLS", True, "not used", mend)
         return
     try:
-        context = _context(section)
-    except OSError as error:  # an SSLError among them: no certificates in it
-        mend = "name a readable file of certificates (PEM)"
-        yield Step("TLS", False, f"influxdb.ca_file: {section.ca_file}: {error.strerror or error}", mend)
+        context = tls_context(section)
+    except InfluxUnavailable as error:
+        yield Step("TLS", False, str(error), "name a readable file of certificates (PEM)")
         return
     try:
         with (
@@ -130,14 +135,6 @@ def _tls(section: InfluxSection) -> Steps:
         yield Step("TLS", True, f"{version}, {'certificate accepted' if section.verify else 'not verified'}", note)
 
 
-def _context(section: InfluxSection) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=None if section.ca_file is None else os.fspath(section.ca_file))
-    if not section.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def _mend_of(error: ssl.SSLCertVerificationError, host: str) -> str:
     said = error.verify_message.lower()
     if "expired" in said:
@@ -152,7 +149,7 @@ def _mend_of(error: ssl.SSLCertVerificationError, host: str) -> str:
 def _ping(section: InfluxSection) -> Steps:
     reader = InfluxReader(section)
     try:
-        version = reader.version()
+        server = reader.server()
     except InfluxUnavailable as error:
         mend = "is that an InfluxDB, and not another service? Correct influxdb.url"
         if error.status in (401, 403, 404):  # InfluxDB 3 asks for a token here; others hide it
@@ -162,7 +159,7 @@ def _ping(section: InfluxSection) -> Steps:
         return
     finally:
         reader.close()
-    yield Step("ping", True, f"InfluxDB {version}" if version else "answers, without telling a version")
+    yield Step("ping", True, str(server) or "answers, without telling a version")
 
 
 def _write(section: InfluxSection, clock: Clock) -> Steps:
@@ -176,37 +173,56 @@ def _write(section: InfluxSection, clock: Clock) -> Steps:
         mend = f"drop the measurement {CHECK} there if its field has another type; else see the server's own log"
         yield Step("write", False, str(error), mend)
         return
+    else:
+        path = "/write" if target.api is InfluxApi.V1 else "/api/v2/write"
+        yield Step("write", True, f"a test point in {CHECK} of {section.place}, by {path}")
     finally:
         target.close()
-    yield Step("write", True, f"a test point in {CHECK} of {section.bucket}")
 
 
 def _mend_of_write(section: InfluxSection, status: int) -> str:
+    if _is_v1(section) and (mend := mend_of_write(section, InfluxApi.V1, status)):
+        return mend
     mends: dict[int, str] = {
+        0: "the server is too slow or broken, or a proxy before it: see its log, or raise influxdb.timeout_s",
         200: "is that an InfluxDB, and not another service or a proxy's page? Correct influxdb.url",
         401: "put a token that the server knows into token_file or token_environment",
-        403: f"give the token the right to write to {section.bucket}",
-        404: f"make the bucket {section.bucket} (1.8: CREATE DATABASE), or correct influxdb.bucket, org and url",
+        403: f"give the token the right to write to {section.place}",
+        404: f"make the bucket {section.place}, or correct influxdb.bucket, org and url; a proxy that only passes "
+        "/api/v2/write on to an InfluxDB 1.x needs influxdb.api: v2, other 1.x need v1",
         429: "wait, or raise the server's limits",
     }
     return mends.get(status, "the server is not well, or a proxy before it: see its log")
 
 
-def _read(section: InfluxSection) -> Steps:
+def _is_v1(section: InfluxSection) -> bool:
+    if section.api is not InfluxApi.AUTO:
+        return section.api is InfluxApi.V1
     reader = InfluxReader(section)
-    ask: Callable[[], int] = lambda: sum(  # noqa: E731  (one question, asked in one place)
-        len(series.rows) for series in reader.ask(f'SELECT "written" FROM "{CHECK}" ORDER BY time DESC LIMIT 1')
-    )
-    mend = "shipping works without it; `tierwise report --source influxdb` needs InfluxQL on /query"
     try:
-        rows = ask()
+        return section.username is not None or reader.server().api is InfluxApi.V1
+    except InfluxUnavailable:
+        return False
+    finally:
+        reader.close()
+
+
+def _read(section: InfluxSection) -> Steps:
+    mend = "shipping works without it; `tierwise report --source influxdb` needs InfluxQL on /query"
+    reader = InfluxReader(section)
+    try:
+        if _product(reader) == "VictoriaMetrics":
+            yield Step("read", True, "not tried: VictoriaMetrics answers PromQL, and no InfluxQL", mend)
+            return
+        question = f'SELECT "written" FROM "{CHECK}" ORDER BY time DESC LIMIT 1'
+        rows = sum(len(series.rows) for series in reader.ask(question, MAX_ANSWER_BYTES) if series.name == CHECK)
     except QueryRefused as error:
         yield Step("read", False, str(error), mend)
     except InfluxUnavailable as error:
         if error.status in (401, 403):
-            mend = f"give the token the right to read {section.bucket}; {mend}"
+            mend = f"give the token or user the right to read {section.place}; {mend}"
         elif error.status == 404:
-            mend = f"InfluxDB 2: influx v1 dbrp create --db {section.bucket} --rp autogen --bucket-id ...; {mend}"
+            mend = f"InfluxDB 2: influx v1 dbrp create --db {section.place} --rp autogen --bucket-id ...; {mend}"
         yield Step("read", False, str(error), mend)
     except TierwiseError as error:
         yield Step("read", False, str(error), mend)
@@ -217,3 +233,10 @@ def _read(section: InfluxSection) -> Steps:
             yield Step("read", False, "InfluxQL answers, but the test point is not there", mend)
     finally:
         reader.close()
+
+
+def _product(reader: InfluxReader) -> str:
+    try:
+        return reader.server().product
+    except InfluxUnavailable:
+        return ""

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import urllib3
-
+from broker.clock import Clock
 from broker.errors import TierwiseError
-from configs.influxdb import InfluxSection
+from configs.influxdb import InfluxApi, InfluxSection
 from orchestrator.errors import InfluxUnavailable
-from orchestrator.shipping.target import MENDS, MOST_MESSAGE, read_token, what_failed
+from orchestrator.shipping.credentials import Credentials, read_credentials
+from orchestrator.shipping.target import MAX_MESSAGE, MENDS, Server, ask_server, shown
+from orchestrator.shipping.transport import MAX_STREAM_BYTES, Answer, Transport, query_path
 
 CHUNK_ROWS = 10_000
-READ_BYTES = 1 << 16
-MOST_LINE_BYTES = 64 << 20  # of a server that does not chunk
 
 
 class QueryRefused(TierwiseError):
@@ -51,77 +50,59 @@ def quoted(value: str) -> str:
 class InfluxReader:
     """One server, its bucket taken as database. Not for several threads."""
 
-    def __init__(self, section: InfluxSection) -> None:
+    def __init__(self, section: InfluxSection, clock: Clock | None = None) -> None:
         self._section = section
-        certificates = None if section.ca_file is None else str(section.ca_file)
-        if not section.verify:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # whoever set it knows
-        verify = "CERT_REQUIRED" if section.verify else "CERT_NONE"
-        self._pool = urllib3.PoolManager(
-            cert_reqs=verify, ca_certs=certificates, retries=False, timeout=section.timeout_s
-        )
+        self._clock = clock
+        self._transport: Transport | None = None
 
-    def ask(self, question: str) -> Iterator[Series]:
+    def ask(self, question: str, limit_bytes: int = MAX_STREAM_BYTES) -> Iterator[Series]:
         """The answer, piece by piece. Raises InfluxUnavailable, QueryRefused."""
-        database, _, retention = self._section.bucket.partition("/")
+        database, policy = self._section.database_and_policy
         fields = {"db": database, "q": question, "epoch": "ns", "chunked": "true", "chunk_size": str(CHUNK_ROWS)}
-        if retention:
-            fields["rp"] = retention
-        token = read_token(self._section)
-        headers = {"Accept-Encoding": "gzip", **({"Authorization": f"Token {token}"} if token else {})}
-        with self._answered():
-            response = self._pool.request(
-                "GET", f"{self._section.url}/query", fields=fields, headers=headers, preload_content=False
-            )
-            try:
-                if response.status != 200:
-                    raise self._refused(response.status, response.read(MOST_LINE_BYTES, decode_content=True))
-                goes_on = True
-                for line in _lines(response):
-                    if line.strip():
-                        series, goes_on = _series(line)
-                        yield from series
-                if goes_on:
-                    raise InfluxUnavailable(f"the answer of {self._section.url} broke off; ask again")
-            finally:
-                response.close()
+        if policy:
+            fields["rp"] = policy
+        credentials = read_credentials(self._section)
+        headers = credentials.header(InfluxApi.V1)  # /query is of 1.x; later ones take its scheme there too
+        transport = self._open(credentials)
+        goes_on = True
+        lines = transport.stream(
+            query_path("/query", fields), headers, lambda answer: self._refused(answer, credentials), limit_bytes
+        )
+        with closing(lines):
+            for line in _whole(lines):
+                series, goes_on = _series(line)
+                yield from series
+        if goes_on:
+            raise InfluxUnavailable(f"the answer of {self._section.url} broke off; ask again")
 
-    def version(self) -> str:
-        """What the server says it is, '' where it does not. Raises InfluxUnavailable."""
-        with self._answered():
-            response = self._pool.request("GET", f"{self._section.url}/ping")
-        if response.status >= 300:
-            raise InfluxUnavailable(f"{self._section.url}/ping answers {response.status}", response.status)
-        return response.headers.get("X-Influxdb-Version", "")
+    def server(self) -> Server:
+        """What the server says it is. Raises InfluxUnavailable."""
+        credentials = read_credentials(self._section)
+        return ask_server(self._open(credentials), credentials)
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._pool.clear()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
 
-    @contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise InfluxUnavailable(f"no answer from {self._section.url}: {what_failed(error)}") from error
+    def _open(self, credentials: Credentials) -> Transport:
+        self.close()
+        self._transport = Transport(self._section, credentials.redact_bytes, self._clock)
+        return self._transport
 
-    def _refused(self, status: int, body: bytes) -> TierwiseError:
-        said = _error_of(body)
-        if status == 400:
+    def _refused(self, answer: Answer, credentials: Credentials) -> TierwiseError:
+        said = shown(answer.data or answer.reason, credentials)
+        if answer.status == 400:
             return QueryRefused(f"{self._section.url} does not understand the question: {said}")
-        mend = MENDS.get(status, "")
-        text = f"{self._section.url}/query answers {status}: {said}"
-        return InfluxUnavailable(f"{text}; {mend}" if mend else text, status)
+        mend = MENDS.get(answer.status, "")
+        text = f"{self._section.url}/query answers {answer.status}: {said}"
+        return InfluxUnavailable(f"{text}; {mend}" if mend else text, answer.status)
 
 
-def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    kept = b""
-    for piece in response.stream(READ_BYTES, decode_content=True):
-        *lines, kept = (kept + piece).split(b"\n")
-        yield from lines
-        if len(kept) > MOST_LINE_BYTES:
-            raise InfluxUnavailable("the server's answer has no end; ask for a shorter time span")
-    yield kept
+def _whole(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Those that hold something."""
+    return (line for line in lines if line.strip())
 
 
 def _series(line: bytes) -> tuple[list[Series], bool]:
@@ -131,25 +112,16 @@ def _series(line: bytes) -> tuple[list[Series], bool]:
     try:
         told = json.loads(line)
         if error := told.get("error"):
-            raise QueryRefused(f"InfluxDB answers: {error}")
+            raise QueryRefused(f"InfluxDB answers: {str(error)[:MAX_MESSAGE]}")
         for result in told.get("results", ()):
             if error := result.get("error"):
-                raise QueryRefused(f"InfluxDB answers: {error}")
+                raise QueryRefused(f"InfluxDB answers: {str(error)[:MAX_MESSAGE]}")
             goes_on = bool(result.get("partial"))
             for each in result.get("series", ()):
                 series.append(
                     Series(each["name"], each.get("tags", {}), tuple(each["columns"]), each.get("values", []))
                 )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InfluxUnavailable(f"what the server answers is no answer of InfluxQL: {line[:80]!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        start = line[:80].decode(errors="replace")
+        raise InfluxUnavailable(f"what the server answers is no answer of InfluxQL: {start}") from error
     return series, goes_on
-
-
-def _error_of(body: bytes) -> str:
-    text = body.decode(errors="replace")
-    try:
-        told = json.loads(text)
-        text = str(told.get("error") or told.get("message") or text)
-    except (ValueError, AttributeError):
-        pass  # not JSON: shown as it is
-    return " ".join(text.split())[:MOST_MESSAGE]

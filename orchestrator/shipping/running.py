@@ -17,6 +17,7 @@ from orchestrator.errors import AlreadyShipping, LogRefused
 from orchestrator.response_log import LOG_NAME
 from orchestrator.shipping.outbox import Outbox
 from orchestrator.shipping.shipper import Shipper
+from orchestrator.shipping.target import Target
 
 LOCK_NAME = "shipping.lock"
 
@@ -69,8 +70,6 @@ def shipper(
     directory: Path, section: InfluxSection, told: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[Shipper, Outbox]]:
     """A shipper to run, alone on its log. Raises AlreadyShipping, LogRefused."""
-    from orchestrator.shipping.target import Target  # 39 MB: influxdb_client
-
     # One thread makes lines while the other waits for the server, and should not wait 5 ms for the interpreter each
     # time that it has an answer: a quarter more points a second on two cores.
     sys.setswitchinterval(SWITCH_S)

@@ -157,7 +157,8 @@ class Shipper:
 
     def _tell_failure(self, error: Exception, failures: int, delay_s: float) -> None:
         name = "influxdb_unavailable" if isinstance(error, InfluxUnavailable) else "response_log_unavailable"
-        event(log, logging.WARNING, name, error=error, failures=failures, retry_s=delay_s)
+        late = {"deadline_s": error.deadline_s} if isinstance(error, InfluxUnavailable) and error.deadline_s else {}
+        event(log, logging.WARNING, name, error=error, failures=failures, retry_s=delay_s, **late)
         try:
             self._outbox.note_failure(str(error))
         except sqlite3.Error as second:  # a full disk; the event above has told

@@ -13,6 +13,7 @@ from configs.influxdb import InfluxSection
 from configs.orchestrator import OrchestratorConfig
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "orchestrator.yaml"
+INSTEAD = {"database", "username", "password_file", "password_environment", "token_environment"}  # of other keys
 LEAST: dict[str, Any] = {"url": "http://127.0.0.1:8086", "bucket": "b"}
 
 
@@ -26,6 +27,13 @@ LEAST: dict[str, Any] = {"url": "http://127.0.0.1:8086", "bucket": "b"}
         ({"url": "http://influx.example:99999"}, "Port out of range"),
         ({"token": "secret"}, "Extra inputs are not permitted"),
         ({"token_file": "a", "token_environment": "B"}, "exclude each other: name one"),
+        ({"bucket": None}, "name a bucket .*, or a database"),
+        ({"database": "d"}, "name a bucket .*, or a database"),
+        ({"username": "u"}, "username needs a password_file or a password_environment"),
+        ({"password_file": "p"}, "they need a username"),
+        ({"username": "u", "password_file": "p", "password_environment": "P"}, "exclude each other: name one"),
+        ({"username": "u", "password_file": "p", "token_file": "t"}, "username and token exclude each other"),
+        ({"username": "u", "password_file": "p", "api": "v2"}, "api v2 needs a token"),
         ({"token_environment": "s3cret-t0ken=="}, "should match pattern"),
         ({"retry_min_s": 9.0, "retry_max_s": 2.0}, r"retry_max_s \(2\) is below retry_min_s \(9\)"),
         ({"batch_rows": 0}, "greater than or equal to 1"),
@@ -36,6 +44,14 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], says: str) -> 
     """With what to write instead."""
     with pytest.raises(ValidationError, match=says):
         InfluxSection.model_validate(LEAST | changes)
+
+
+def test_a_database_is_a_place_as_a_bucket_is() -> None:
+    """A site that changes its YAML to the other key ships nothing twice; both may name a retention policy."""
+    database = InfluxSection(url="http://127.0.0.1:8086", database="d/rp")
+
+    assert ("d", "rp") == database.database_and_policy
+    assert InfluxSection(url="http://127.0.0.1:8086", bucket="d/rp").target == database.target
 
 
 def test_a_slash_at_the_end_of_the_address_makes_no_other_server() -> None:
@@ -57,4 +73,4 @@ def test_the_shipped_file_shows_the_section_with_its_defaults() -> None:
     given = {"url", "bucket", "token_file", "ca_file"}
     least = {name: value for name, value in shown.items() if name in given}
     assert InfluxSection.model_validate(least) == section
-    assert set(InfluxSection.model_fields) - {"token_environment"} == set(shown)
+    assert set(InfluxSection.model_fields) - INSTEAD == set(shown)

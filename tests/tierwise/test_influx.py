@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from benchmarks.shipping_study.rows import STEP_NS, fill
-from benchmarks.shipping_study.servers import Front, Influxd
+from benchmarks.shipping_study.servers import PASSWORD, USER, Influxd
 from broker.ports import free_port
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from orchestrator.shipping.status import statuses
@@ -30,21 +30,23 @@ Run = Any
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An InfluxDB behind nginx, with the database `edge`."""
+    """An InfluxDB that asks for a password, with the database `edge`."""
     directory = tmp_path_factory.mktemp("influx")
-    with Influxd(directory / "influxd") as influxd, Front(directory / "front", influxd.url) as front:
-        yield front.url
+    with Influxd(directory / "influxd", auth=True) as influxd:
+        yield influxd.url
 
 
 @pytest.fixture
 def config(tmp_path: Path, url: str) -> Path:
     """An orchestrator's file, and a log of 500 rows of the last seconds."""
     fill(tmp_path / "files", 500, start_ns=time.time_ns() - 300 * STEP_NS)
-    (tmp_path / "token").write_text("testtoken\n", encoding="ascii")
+    (tmp_path / "token").write_text(f"{PASSWORD}\n", encoding="ascii")
     (tmp_path / "token").chmod(0o600)
-    return write_config(
-        tmp_path, {"url": url, "bucket": "edge", "token_file": str(tmp_path / "token"), "timeout_s": 60}
-    )
+    return write_config(tmp_path, {"url": url, "database": "edge", "timeout_s": 60, **login(tmp_path)})
+
+
+def login(directory: Path) -> dict[str, str]:
+    return {"username": USER, "password_file": str(directory / "token")}
 
 
 def write_config(directory: Path, influxdb: dict[str, Any] | None) -> Path:
@@ -103,7 +105,7 @@ def test_the_ready_queries_are_printed_and_run(run: Run, config: Path) -> None:
     """As text for other tools, as a table, and as JSON."""
     run("influx", "ship", "--config", config, "--once")
     code, told = run("influx", "queries")
-    assert (0, 8) == (code, told.count("\n# ") + told.startswith("# "))
+    assert (0, 8) == (code, told.count("\n-- ") + told.startswith("-- "))
     code, told = run("influx", "queries", "slowest-devices", "--config", config, "--run", "--span", "1h")
     assert (0, True) == (code, told.startswith("Which five devices are slowest"))
     assert 5 == sum(line.strip()[:1].isdigit() for line in told.splitlines())
@@ -113,12 +115,12 @@ def test_the_ready_queries_are_printed_and_run(run: Run, config: Path) -> None:
 
 def test_a_check_that_fails_says_what_and_how_to_mend_it(run: Run, config: Path, url: str) -> None:
     """With exit code 1; as JSON too."""
-    write_config(config.parent, {"url": url, "bucket": "nowhere", "token_file": str(config.parent / "token")})
+    write_config(config.parent, {"url": url, "database": "nowhere", **login(config.parent)})
 
     code, told = run("influx", "check", "--config", config)
     assert 1 == code
     assert "BAD  write" in told
-    assert "mend: make the bucket nowhere" in told
+    assert "mend: make the database: influx -execute" in told
     code, told = run("influx", "check", "--config", config, "--json")
     assert (1, False) == (code, json.loads(told)["steps"][-1]["good"])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shipping_study.rows import fill
-from benchmarks.shipping_study.servers import TOKEN, Front, Influxd, VictoriaMetrics
+from benchmarks.shipping_study.servers import PASSWORD, USER, Influxd, VictoriaMetrics
 from configs.influxdb import InfluxSection
 from orchestrator.shipping.running import shipper
 
@@ -17,14 +17,7 @@ from orchestrator.shipping.running import shipper
 @pytest.fixture(scope="session")
 def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
     """The InfluxDB that tests share: do not stop it, and keep to your own database."""
-    with Influxd(tmp_path_factory.mktemp("influxd")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def front(tmp_path_factory: pytest.TempPathFactory, influxd: Influxd) -> Iterator[Front]:
-    """nginx before it."""
-    with Front(tmp_path_factory.mktemp("front"), influxd.url) as server:
+    with Influxd(tmp_path_factory.mktemp("influxd"), auth=True) as server:
         yield server
 
 
@@ -43,23 +36,24 @@ def victoria_metrics(tmp_path: Path) -> Iterator[VictoriaMetrics]:
 
 
 @pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    """A file with the token that nginx asks for."""
-    file = tmp_path / "influx.token"
-    file.write_text(f"{TOKEN}\n", encoding="ascii")
+def password_file(tmp_path: Path) -> Path:
+    """A file with the password that it asks for."""
+    file = tmp_path / "influx.password"
+    file.write_text(f"{PASSWORD}\n", encoding="ascii")
     file.chmod(0o600)
     return file
 
 
 @pytest.fixture
-def section(influxd: Influxd, front: Front, token_file: Path) -> InfluxSection:
-    """A database of this test's own behind nginx; retries at once."""
+def section(influxd: Influxd, password_file: Path) -> InfluxSection:
+    """A database of this test's own; retries at once."""
     database = f"db_{secrets.token_hex(6)}"
     influxd.query(f"CREATE DATABASE {database}")
     return InfluxSection(
-        url=front.url,
-        bucket=database,
-        token_file=token_file,
+        url=influxd.url,
+        database=database,
+        username=USER,
+        password_file=password_file,
         timeout_s=60.0,
         batch_rows=250,
         poll_s=0.02,

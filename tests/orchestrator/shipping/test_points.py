@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.shipping_study.rows import add
-from benchmarks.shipping_study.servers import Influxd
+from benchmarks.shipping_study.servers import PASSWORD, USER, Influxd
 from configs.influxdb import InfluxSection
 from orchestrator.response_log import open_for_writing
 from orchestrator.shipping.influxql import InfluxReader
@@ -93,12 +93,12 @@ def test_a_line_feed_in_a_tag_begins_no_other_point() -> None:
 
 
 @pytest.fixture(scope="module")
-def exchange(influxd: Influxd, front: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def exchange(influxd: Influxd, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Writes a decision row through a log to the real server, and reads it back."""
     token = tmp_path_factory.mktemp("token") / "token"
-    token.write_text("testtoken", encoding="ascii")
+    token.write_text(f"{USER}:{PASSWORD}", encoding="ascii")
     influxd.query("CREATE DATABASE escaping")
-    section = InfluxSection(url=front.url, bucket="escaping", token_file=token)
+    section = InfluxSection(url=influxd.url, bucket="escaping", token_file=token)
     path = tmp_path_factory.mktemp("log") / "log.sqlite3"
     with closing(open_for_writing(path)) as log, closing(Target(section)) as target:
         reader = InfluxReader(section)

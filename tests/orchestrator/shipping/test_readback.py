@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from benchmarks.shipping_study.rows import START_NS, STEP_NS, fill
-from benchmarks.shipping_study.servers import Influxd
+from benchmarks.shipping_study.servers import PASSWORD, PATH, USER, Influxd
 from broker.ports import free_port
 from broker.vocabulary import SiteId
 from configs.influxdb import InfluxSection
@@ -21,6 +24,7 @@ from orchestrator.shipping import influxql
 from orchestrator.shipping.influxql import InfluxReader, QueryRefused
 from orchestrator.shipping.queries import QUERIES
 from orchestrator.shipping.readback import load_responses
+from tierwise.influx_answers import print_questions
 
 pytestmark = pytest.mark.influxdb
 HOME = SiteId("home")
@@ -34,16 +38,16 @@ FILTERS = {
 
 
 @pytest.fixture(scope="module")
-def shipped(influxd: Influxd, front: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InfluxSection]:
+def shipped(influxd: Influxd, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InfluxSection]:
     """A log of the last minutes and the section of where it was shipped to, beside another site's points."""
     from orchestrator.shipping.running import shipper
     from orchestrator.shipping.target import Target
 
     directory = tmp_path_factory.mktemp("shipped")
     token = directory / "token"
-    token.write_text("testtoken", encoding="ascii")
+    token.write_text(f"{USER}:{PASSWORD}", encoding="ascii")
     influxd.query("CREATE DATABASE readback")
-    section = InfluxSection(url=front.url, bucket="readback", token_file=token)
+    section = InfluxSection(url=influxd.url, bucket="readback", token_file=token)
     fill(directory, 1000, start_ns=time.time_ns() - 400 * STEP_NS - 10**9)
     with shipper(directory, section) as (ships, _outbox):
         ships.ship()
@@ -98,27 +102,77 @@ def test_an_answer_that_breaks_off_between_two_chunks_is_no_answer(
     shipped: tuple[Path, InfluxSection], monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
     """As when a server dies behind a proxy: the server says of each chunk whether another one follows."""
-    whole = influxql._lines
+    whole = influxql._whole
     monkeypatch.setattr(influxql, "CHUNK_ROWS", 70)
-    monkeypatch.setattr(influxql, "_lines", lambda response: list(whole(response))[:pieces])
+    monkeypatch.setattr(influxql, "_whole", lambda lines: list(whole(lines))[:pieces])
     _, section = shipped
 
     with closing(InfluxReader(section)) as reader, pytest.raises(InfluxUnavailable, match="broke off; ask again"):
         list(reader.ask("SELECT response_ms FROM response WHERE site = 'home'"))
 
 
-def test_no_server_and_a_wrong_token_are_told(section: InfluxSection, tmp_path: Path) -> None:
+def test_no_server_and_a_missing_password_are_told(section: InfluxSection, tmp_path: Path) -> None:
     """With what to mend."""
     with pytest.raises(InfluxUnavailable, match="Connection refused"):
         load_responses(section.model_copy(update={"url": f"http://127.0.0.1:{free_port()}"}), HOME, Filter())
-    with pytest.raises(InfluxUnavailable, match=r"401.*the token is not accepted"):
-        load_responses(section.model_copy(update={"token_file": None}), HOME, Filter())
+    with pytest.raises(InfluxUnavailable, match=r"401.*the token or password is not accepted"):
+        load_responses(section.model_copy(update={"username": None, "password_file": None}), HOME, Filter())
 
 
 def test_a_question_that_is_not_understood_is_told(section: InfluxSection) -> None:
     """With the server's own words."""
     with closing(InfluxReader(section)) as reader, pytest.raises(QueryRefused, match="error parsing query"):
         list(reader.ask("SELECT nonsense FROM"))
+
+
+# -- the ready queries, as they are printed -------------------------------------------------------------------
+
+
+def printed(capsys: pytest.CaptureFixture[str], *names: str) -> str:
+    """What `tierwise influx queries` prints."""
+    print_questions([QUERIES[name] for name in names], HOME, "1h", as_json=False)
+    return capsys.readouterr().out
+
+
+def shell(section: InfluxSection, text: str) -> subprocess.CompletedProcess[str]:
+    """Debian's `influx`, with `text` as what is pasted into it."""
+    place = urlsplit(section.url)
+    command = ["influx", "-host", str(place.hostname), "-port", str(place.port), "-database", "readback"]
+    login = {"INFLUX_USERNAME": USER, "INFLUX_PASSWORD": PASSWORD, "PATH": PATH}
+    return subprocess.run(command, input=text, env=login, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_ready_query_pastes_into_the_shell_and_into_curl(
+    shipped: tuple[Path, InfluxSection], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Comment and all, unchanged; both answer with rows."""
+    _, section = shipped
+    text = printed(capsys, name)
+    pasted = shell(section, text)
+    curl = ["curl", "-sS", "-u", f"{USER}:{PASSWORD}", "-G", f"{section.url}/query", "--data-urlencode", "db=readback"]
+    got = subprocess.run(
+        [*curl, "--data-urlencode", f"q={text}"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (0, "") == (pasted.returncode, pasted.stderr)
+    assert pasted.stdout.startswith("name: ")
+    assert "ERR" not in pasted.stdout
+    (result,) = json.loads(got.stdout)["results"]
+    assert any(series["values"] for series in result["series"])
+
+
+def test_all_ready_queries_paste_into_the_shell_at_once(
+    shipped: tuple[Path, InfluxSection], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `tierwise influx queries | influx` would."""
+    _, section = shipped
+    pasted = shell(section, printed(capsys, *QUERIES))
+
+    assert (0, "") == (pasted.returncode, pasted.stderr)
+    assert {"response", "decision", "telemetry"} == {
+        line.removeprefix("name: ") for line in pasted.stdout.splitlines() if line.startswith("name: ")
+    }
 
 
 # -- the ready queries, each beside the same from SQLite ------------------------------------------------------

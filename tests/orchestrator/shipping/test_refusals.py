@@ -77,25 +77,25 @@ def test_a_field_of_another_type_is_refused_alone_and_taken_after_it_is_mended(
     assert "field type conflict" in letters[0].message
     with open_outbox(directory, section) as outbox, closing(Target(section)) as target:
         assert (0, count) == retry_dead_letters(outbox, target.send)
-        influxd.query(f'DROP DATABASE "{section.bucket}"')
-        influxd.query(f'CREATE DATABASE "{section.bucket}"')
+        influxd.query(f'DROP DATABASE "{section.database}"')
+        influxd.query(f'CREATE DATABASE "{section.database}"')
         assert (count, 0) == retry_dead_letters(outbox, target.send)
     assert (400, 0) == (table(directory, "response").shipped, table(directory, "response").dead_letters)
 
 
-def test_a_wrong_token_loses_nothing_and_says_how_to_mend_it(
-    directory: Path, section: InfluxSection, token_file: Path, caplog: pytest.LogCaptureFixture
+def test_a_wrong_password_loses_nothing_and_says_how_to_mend_it(
+    directory: Path, section: InfluxSection, password_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The token is read anew for each attempt, so that a mended file is enough."""
-    right = token_file.read_text(encoding="ascii")
-    token_file.write_text("wrong", encoding="ascii")
+    """The password is read anew for each attempt, so that a mended file is enough."""
+    right = password_file.read_text(encoding="ascii")
+    password_file.write_text("wrong", encoding="ascii")
     paused: list[float] = []
 
     def pause(seconds: float) -> bool:
         if seconds > 0:
             paused.append(seconds)
             if len(paused) == 2:
-                token_file.write_text(right, encoding="ascii")
+                password_file.write_text(right, encoding="ascii")
         return outbox.waiting_rows() == 0
 
     with caplog.at_level(logging.INFO), shipper(directory, section) as (ships, outbox):
@@ -103,20 +103,20 @@ def test_a_wrong_token_loses_nothing_and_says_how_to_mend_it(
 
     assert {} == differing(directory, section)
     assert 2 == caplog.text.count("influxdb_unavailable")
-    assert "answers 401: unauthorized access; the token is not accepted: see token_file" in caplog.text
+    assert "answers 401: authorization failed; set username and password_file to a user" in caplog.text
     assert "influxdb_back" in caplog.text
 
 
-def test_a_bucket_that_is_not_there_loses_nothing(
+def test_a_database_that_is_not_there_loses_nothing(
     directory: Path, section: InfluxSection, ship: Ship, influxd: Influxd
 ) -> None:
     """404 says that there is none; once it is made, all rows go there."""
-    influxd.query(f'DROP DATABASE "{section.bucket}"')
-    with pytest.raises(InfluxUnavailable, match=r"answers 404: .*database not found.*; there is no such bucket"):
+    influxd.query(f'DROP DATABASE "{section.database}"')
+    with pytest.raises(InfluxUnavailable, match=r"404: database not found.*; make the database: influx -execute"):
         ship(directory, section)
     assert 400 == table(directory, "response").waiting
 
-    influxd.query(f'CREATE DATABASE "{section.bucket}"')
+    influxd.query(f'CREATE DATABASE "{section.database}"')
     ship(directory, section)
 
     assert {} == differing(directory, section)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shipping_study.rows import START_NS, add, fill
-from benchmarks.shipping_study.servers import Front, Influxd
+from benchmarks.shipping_study.servers import DATABASE, Influxd
 from broker.clock import SystemClock
 from configs.influxdb import InfluxSection
 from orchestrator.response_log import LOG_NAME, open_for_reading
@@ -51,30 +51,29 @@ def test_rows_that_are_sent_again_double_nothing(directory: Path, section: Influ
 
 
 def test_a_server_that_is_killed_in_the_middle_loses_and_doubles_nothing(
-    directory: Path, own_influxd: Influxd, front: Front, section: InfluxSection, tmp_path: Path
+    directory: Path, own_influxd: Influxd, section: InfluxSection
 ) -> None:
     """Killed with a batch on its way, twice; the shipper waits, goes on, and says so."""
-    with Front(tmp_path / "own-front", own_influxd.url) as before_it:
-        mine = section.model_copy(update={"url": before_it.url, "bucket": "edge", "batch_rows": 40})
-        seen: list[int] = []
-        failed: list[float] = []
+    mine = section.model_copy(update={"url": own_influxd.url, "database": DATABASE, "batch_rows": 40})
+    seen: list[int] = []
+    failed: list[float] = []
 
-        def told(rows: int) -> None:
-            seen.append(rows)
-            if len(seen) in (4, 12):
-                own_influxd.server.kill()
+    def told(rows: int) -> None:
+        seen.append(rows)
+        if len(seen) in (4, 12):
+            own_influxd.server.kill()
 
-        def pause(seconds: float) -> bool:
-            if own_influxd.server.process is None and seconds > 0:
-                failed.append(seconds)
-                own_influxd.server.start()
-            return outbox.waiting_rows() == 0
+    def pause(seconds: float) -> bool:
+        if own_influxd.server.process is None and seconds > 0:
+            failed.append(seconds)
+            own_influxd.server.start()
+        return outbox.waiting_rows() == 0
 
-        with shipper(directory, mine, told) as (ships, outbox):
-            ships.run(pause)
+    with shipper(directory, mine, told) as (ships, outbox):
+        ships.run(pause)
 
-        assert 2 == len(failed)
-        assert {} == differing(directory, mine)
+    assert 2 == len(failed)
+    assert {} == differing(directory, mine)
 
 
 class Crash(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import socket
 import threading
@@ -17,7 +18,8 @@ import pytest
 from broker.ports import free_port
 from configs.influxdb import InfluxSection
 from orchestrator.errors import InfluxUnavailable, PointsRefused
-from orchestrator.shipping.target import Target, read_token
+from orchestrator.shipping.credentials import read_credentials
+from orchestrator.shipping.target import Target
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Scripted:
     headers: dict[str, str] = field(default_factory=dict)
     heard: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
+    version: str | None = None  # that /ping tells; None: there is no /ping
 
 
 @pytest.fixture
@@ -46,6 +49,12 @@ def server() -> Iterator[Scripted]:
             self.send_header("Content-Length", str(len(scripted.body)))
             self.end_headers()
             self.wfile.write(scripted.body)
+
+        def do_GET(self) -> None:
+            self.send_response(404 if scripted.version is None else 204)
+            if scripted.version:
+                self.send_header("X-Influxdb-Version", scripted.version)
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -74,6 +83,57 @@ def test_a_write_is_one_gzipped_request_with_the_token(server: Scripted, monkeyp
     assert {"org": ["o"], "bucket": ["b/rp"], "precision": ["ns"]} == parse_qs(urlsplit(path).query)
     assert ("Token secret", "gzip") == (headers["Authorization"], headers["Content-Encoding"])
     assert b"m a=1i 1\nm a=2i 2" == gzip.decompress(body)
+
+
+@pytest.mark.parametrize("version", ["1.6.7~rc0", "1.7.11", "1.8.10"])
+def test_influxdb_1_is_written_natively(server: Scripted, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """To `/write`, in nanoseconds, with database and retention policy, and user and password as HTTP's Basic scheme."""
+    server.version = version
+    monkeypatch.setenv("MY_PASSWORD", "pass:word")
+    monkeypatch.setenv("MY_TOKEN", "user:pass:word")
+    logins = ({"username": "user", "password_environment": "MY_PASSWORD"}, {"token_environment": "MY_TOKEN"})
+    for login in logins:
+        with closing(Target(section_of(server.url, **login))) as target:
+            target.send(["m a=1i 1", "m a=2i 2"])
+
+    expected = f"Basic {base64.b64encode(b'user:pass:word').decode()}"
+    for path, headers, body in server.heard:
+        assert "/write" == urlsplit(path).path
+        assert {"db": ["b"], "rp": ["rp"], "precision": ["n"]} == parse_qs(urlsplit(path).query)
+        assert (expected, "gzip") == (headers["Authorization"], headers["Content-Encoding"])
+        assert b"m a=1i 1\nm a=2i 2" == gzip.decompress(body)
+
+
+@pytest.mark.parametrize(
+    ("api", "version", "path"),
+    [
+        ("auto", "v2.7.1", "/api/v2/write"),
+        ("auto", "3.0.1", "/api/v2/write"),
+        ("auto", "", "/api/v2/write"),
+        ("auto", None, "/api/v2/write"),
+        ("auto", "0.13.0", "/write"),
+        ("v1", "v2.7.1", "/write"),
+        ("v2", "1.8.10", "/api/v2/write"),
+    ],
+)
+def test_the_api_is_what_the_server_says_or_the_section(
+    server: Scripted, api: str, version: str | None, path: str
+) -> None:
+    """On /ping; a server that does not say is taken for a later one."""
+    server.version = version
+    with closing(Target(section_of(server.url, api=api))) as target:
+        target.send(["m a=1i 1"])
+
+    assert [path] == [urlsplit(heard[0]).path for heard in server.heard]
+
+
+def test_a_connection_is_kept_and_made_anew_when_the_server_closed_it(server: Scripted) -> None:
+    """HTTP/1.0 closes after each answer; nothing fails for that."""
+    with closing(Target(section_of(server.url, api="v1"))) as target:
+        for _ in range(3):
+            target.send(["m a=1i 1"])
+
+    assert 3 == len(server.heard)
 
 
 def test_without_gzip_the_lines_are_plain_and_without_a_token_there_is_none(server: Scripted) -> None:
@@ -165,7 +225,7 @@ def test_a_token_file_that_is_of_no_use_is_told(tmp_path: Path, content: bytes |
         file.write_bytes(content)
 
     with pytest.raises(InfluxUnavailable, match=says) as caught:
-        read_token(section_of("http://127.0.0.1", token_file=str(file)))
+        read_credentials(section_of("http://127.0.0.1", token_file=str(file)))
 
     assert "influxdb.token_file" in str(caught.value)
 
@@ -175,4 +235,4 @@ def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("NO_TOKEN", raising=False)
 
     with pytest.raises(InfluxUnavailable, match="environment variable NO_TOKEN"):
-        read_token(section_of("http://127.0.0.1", token_environment="NO_TOKEN"))
+        read_credentials(section_of("http://127.0.0.1", token_environment="NO_TOKEN"))

@@ -1,4 +1,4 @@
-"""TLS to nginx with certificates of an authority of our own, good and bad; and what the check says of each."""
+"""TLS to a server with certificates of an authority of our own, good and bad; and what the check says of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from benchmarks.shipping_study.compare import compare
-from benchmarks.shipping_study.servers import Front, Influxd
+from benchmarks.shipping_study.servers import DATABASE, Influxd
 from broker.clock import SystemClock
 from broker.ports import free_port
 from configs.influxdb import InfluxSection
@@ -85,14 +85,13 @@ def steps_of(section: InfluxSection) -> dict[str, Step]:
 def test_rows_travel_by_tls_when_the_authority_is_named(
     directory: Path,
     section: InfluxSection,
-    influxd: Influxd,
     authority: Authority,
     ship: Callable[[Path, InfluxSection], None],
     tmp_path: Path,
 ) -> None:
     """And to nobody whose certificate it did not sign: then they wait."""
-    with Front(tmp_path / "secure", influxd.url, *authority.issue(1)) as front:
-        stranger = section.model_copy(update={"url": front.url})
+    with Influxd(tmp_path / "secure", auth=True, tls=authority.issue(1)) as secure:
+        stranger = section.model_copy(update={"url": secure.url, "database": DATABASE})
         trusted = stranger.model_copy(update={"ca_file": authority.certificate})
         with closing(Target(stranger)) as target, pytest.raises(InfluxUnavailable, match="certificate verify failed"):
             target.send(["m a=1i 1"])
@@ -104,13 +103,13 @@ def test_rows_travel_by_tls_when_the_authority_is_named(
 
 
 def test_the_check_tells_what_is_wrong_with_a_certificate(
-    section: InfluxSection, influxd: Influxd, authority: Authority, tmp_path: Path
+    section: InfluxSection, authority: Authority, tmp_path: Path
 ) -> None:
     """An unknown authority, another host name, a missing file, and verification that is off."""
-    with Front(tmp_path / "secure", influxd.url, *authority.issue(1)) as front:
-        named = section.model_copy(update={"url": front.url, "ca_file": authority.certificate})
+    with Influxd(tmp_path / "secure", auth=True, tls=authority.issue(1)) as secure:
+        named = section.model_copy(update={"url": secure.url, "database": DATABASE, "ca_file": authority.certificate})
         unknown = steps_of(named.model_copy(update={"ca_file": None}))["TLS"]
-        other_name = steps_of(named.model_copy(update={"url": front.url.replace("127.0.0.1", "localhost")}))["TLS"]
+        other_name = steps_of(named.model_copy(update={"url": secure.url.replace("127.0.0.1", "localhost")}))["TLS"]
         no_file = steps_of(named.model_copy(update={"ca_file": tmp_path / "nowhere.crt"}))["TLS"]
         careless = steps_of(named.model_copy(update={"ca_file": None, "verify": False}))
 
@@ -122,11 +121,13 @@ def test_the_check_tells_what_is_wrong_with_a_certificate(
 
 
 def test_the_check_tells_of_an_expired_certificate(
-    section: InfluxSection, influxd: Influxd, authority: Authority, tmp_path: Path
+    section: InfluxSection, authority: Authority, tmp_path: Path
 ) -> None:
     """With the clocks as the other suspect."""
-    with Front(tmp_path / "secure", influxd.url, *authority.issue(-1)) as front:
-        found = steps_of(section.model_copy(update={"url": front.url, "ca_file": authority.certificate}))
+    with Influxd(tmp_path / "secure", auth=True, tls=authority.issue(-1)) as secure:
+        found = steps_of(
+            section.model_copy(update={"url": secure.url, "database": DATABASE, "ca_file": authority.certificate})
+        )
 
     assert (False, True) == (found["TLS"].good, "expired" in found["TLS"].found)
     assert "renew the server's certificate" in found["TLS"].mend
@@ -146,19 +147,19 @@ def test_the_check_finds_all_well_and_says_with_whom(section: InfluxSection) -> 
 @pytest.mark.parametrize(
     ("step", "changes", "found", "mend"),
     [
-        ("token", {"token_file": Path("/nowhere/token")}, "No such file", "readable by the orchestrator's user"),
+        ("token", {"password_file": Path("/nowhere/token")}, "No such file", "readable by the orchestrator's user"),
         ("name", {"url": "http://no-such-host.invalid:8086"}, "no-such-host.invalid is not known", "influxdb.url"),
         ("connection", {"url": "http://127.0.0.1:{free}"}, "Connection refused", "start the server"),
-        ("TLS", {"url": "https://127.0.0.1:{front}"}, "no TLS", "http://"),
-        ("write", {"token_file": None}, "answers 401", "token that the server knows"),
-        ("write", {"bucket": "nowhere"}, "answers 404", "make the bucket nowhere"),
+        ("TLS", {"url": "https://127.0.0.1:{influxd}"}, "no TLS", "http://"),
+        ("write", {"username": None, "password_file": None}, "answers 401", "set username and password_file"),
+        ("write", {"database": "nowhere"}, "answers 404", "CREATE DATABASE"),
     ],
 )
 def test_the_check_tells_the_first_thing_that_is_wrong(
-    section: InfluxSection, front: Front, step: str, changes: dict[str, object], found: str, mend: str
+    section: InfluxSection, influxd: Influxd, step: str, changes: dict[str, object], found: str, mend: str
 ) -> None:
     """And how to mend it; what depends on it is not tried."""
-    ports = {"free": free_port(), "front": front.port}
+    ports = {"free": free_port(), "influxd": influxd.port}
     changes = {key: value.format(**ports) if isinstance(value, str) else value for key, value in changes.items()}
 
     *before, last = list(check(section.model_copy(update=changes), SystemClock()))
@@ -169,11 +170,11 @@ def test_the_check_tells_the_first_thing_that_is_wrong(
     assert all(each.good for each in before)
 
 
-def test_the_check_warns_of_a_token_that_others_may_read(section: InfluxSection, token_file: Path) -> None:
+def test_the_check_warns_of_a_token_that_others_may_read(section: InfluxSection, password_file: Path) -> None:
     """It works, but says how to close it."""
-    token_file.chmod(0o644)
+    password_file.chmod(0o644)
 
     token = steps_of(section)["token"]
 
-    assert (True, f"chmod 600 {token_file}") == (token.good, token.mend)
+    assert (True, f"chmod 600 {password_file}") == (token.good, token.mend)
     assert "everybody may read" in token.found
