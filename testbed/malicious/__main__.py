@@ -131,6 +131,7 @@ def start_site(programs: Programs, directory: Path, seed: int) -> None:
         goal={"policy": "factored", "accuracy_floor": FLOOR_PERCENT},
         files={"directory": str(directory / "orchestrator"), "checkpoint_every_rounds": 20},
         rounds={"deadline_ms": 2000.0},
+        serving_nodes={"edge": [EDGE], "cloud": [CLOUD]},
         seed=seed,
     )
     for name in (EDGE, CLOUD):
