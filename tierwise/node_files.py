@@ -7,7 +7,7 @@ beside `site.yaml`: they are what a folder's file begins with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -69,14 +69,28 @@ def members_of(config: SiteConfig) -> Iterator[Member]:
         yield from (Member(name, KIND_OF_TIER[tier], ROLE_OF_TIER[tier]) for name in names)
 
 
-def determined(config: SiteConfig, kind: str) -> dict[str, Any]:
-    """By dotted key: what the site's file determines in a file of `kind`, for a site with accounts."""
+def determined(config: SiteConfig, kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted key: what the site's file determines in a file of `kind`, for a site with accounts.
+
+    `content` is that file as it is now: an order of serving nodes that a person chose is one of preference, and stays.
+    """
     if kind == "broker":
         return {"host": config.listen, "port": config.port, "identity": "."}
     where = config.node_directory
     files = {"ca_file": CA_NAME, "certificate_file": CERTIFICATE_NAME, "key_file": KEY_NAME}
     tls = {key: str(where / name) for key, name in files.items()}
-    return {"broker.host": config.hosts[0], "broker.port": config.port, "broker.tls": tls}
+    wanted = {"broker.host": config.hosts[0], "broker.port": config.port, "broker.tls": tls}
+    if kind == "orchestrator":
+        for tier in (Tier.EDGE, Tier.CLOUD):
+            key = f"serving_nodes.{tier}"
+            wanted[key] = _in_present_order(config.tiers()[tier], _at(content, key))
+    return wanted
+
+
+def _in_present_order(names: Sequence[str], present: Any) -> list[str]:
+    """`names`, those first that are `present`, in its order."""
+    first = [name for name in present if name in names] if isinstance(present, list) else []
+    return [*dict.fromkeys([*first, *names])]
 
 
 def differences(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +109,7 @@ def bring_up_to_date(
     _bring(changes, BROKER, folder.broker / BROKER_FILE, lambda: _former(beside, BROKER_FILE) or _shipped("broker"),
            lambda text: _broker_file(text, config))  # fmt: skip
     templates = {kind: put(_shipped(kind), "site", config.site) for kind in ("orchestrator", *KIND_OF_TIER.values())}
-    templates = {kind: _edited(text, determined(config, kind), kind) for kind, text in templates.items()}
+    templates = {kind: _edited(text, config, kind) for kind, text in templates.items()}
     for member in members_of(config):
         if member.name not in without:
             _bring_member(changes, member, folder.of(member.name, member.role), config, templates, beside)
@@ -106,7 +120,7 @@ def _bring_member(
     changes: FileChanges, member: Member, place: Path, config: SiteConfig, templates: Mapping[str, str], beside: Path
 ) -> None:
     if (place / SECTION_FILE).exists() and not (place / member.file).exists():
-        section = yaml.safe_dump(_nested(determined(config, member.kind)), sort_keys=False)
+        section = yaml.safe_dump(_nested(determined(config, member.kind, {})), sort_keys=False)
         text = f"# For the YAML file of {member.name}, in place of its broker section.\n{section}"
         _bring(changes, member.name, place / SECTION_FILE, lambda: text, lambda _: text)
         return
@@ -115,8 +129,7 @@ def _bring_member(
         former = ORCHESTRATOR_FILE if member.kind == "orchestrator" else f"{member.name}.yaml"
         return _former(beside, former, config, member) or put(templates[member.kind], "node", member.name)
 
-    wanted = determined(config, member.kind)
-    _bring(changes, member.name, place / member.file, begin, lambda text: _edited(text, wanted, member.kind))
+    _bring(changes, member.name, place / member.file, begin, lambda text: _edited(text, config, member.kind))
 
 
 def _bring(
@@ -134,9 +147,13 @@ def _bring(
         (changes.written if former is None else changes.rewritten).append(name)
 
 
-def _edited(text: str, wanted: Mapping[str, Any], kind: str) -> str:
-    """`text` with the values of `wanted`, everything else as it is. Raises CannotEdit, NoSuchPlace, ConfigError."""
+def _edited(text: str, config: SiteConfig, kind: str, more: Mapping[str, Any] | None = None) -> str:
+    """`text` with what the site's file determines, and `more`; everything else as it is.
+
+    Raises CannotEdit, NoSuchPlace, ConfigError.
+    """
     before = _parsed(text)
+    wanted = {**determined(config, kind, before), **(more or {})}
     wrong = differences(before, wanted)
     if not wrong:
         return text
@@ -154,17 +171,15 @@ def _broker_file(text: str, config: SiteConfig) -> str:
     """Its sizes follow from how many clients there are; larger ones stay."""
     text = text.replace(FORMER_HEADER, "# tierwise broker run --config broker.yaml\n")
     content, clients = _parsed(text), len(config.names()) + 1
-    wanted = determined(config, "broker")
     sizes = {
         # Connections that say nothing hold a slot for 95 s; as many again as there are clients may be such.
         "max_connections": max(2000, 2 * clients + 200),
         # The orchestrator receives telemetry, heartbeat, request and report of everybody at once.
         "max_queued_messages": max(1000, 4 * clients),
     }
-    for key, least in sizes.items():
-        if not isinstance(present := content.get(key), int) or present < least:
-            wanted[key] = least
-    return _edited(text, wanted, "broker")
+    present = {key: content.get(key) for key in sizes}
+    small = {key: least for key, least in sizes.items() if not isinstance(now := present[key], int) or now < least}
+    return _edited(text, config, "broker", small)
 
 
 def _former(beside: Path, name: str, config: SiteConfig | None = None, member: Member | None = None) -> str | None:

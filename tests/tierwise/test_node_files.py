@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -50,6 +51,10 @@ def files_of(lab: Path) -> dict[str, Section]:
     return {
         str(path.relative_to(lab).parent): load(path, schema_of(kind_of(path.read_text("utf-8")))) for path in paths
     }
+
+
+def shipped(kind: str) -> str:
+    return (Path(__file__).parents[2] / "configs" / f"{kind}.yaml").read_text(encoding="utf-8")
 
 
 def change(file: Path, *pairs: tuple[str, str]) -> None:
@@ -153,9 +158,29 @@ def test_a_node_that_is_added_gets_a_whole_folder(lab: Path) -> None:
     files = files_of(lab)
 
     assert {"s6", "edge2"} == set(done["files_written"])
-    assert "s1" not in done["files_updated"]
+    assert ["orchestrator"] == done["files_updated"]
+    assert {"edge": ("edge", "edge2"), "cloud": ("cloud",)} == files["nodes/orchestrator"].serving_nodes
     assert ("end", "edge") == (files["nodes/s6"].tier, files["nodes/edge2"].tier)
     files["nodes/s6"].broker.endpoint()
+
+
+def test_the_orchestrator_is_told_who_may_serve_and_a_preference_stays(lab: Path) -> None:
+    """A file without the key gets it; an order that a person chose is kept, new nodes come last, gone ones leave."""
+    file = lab / "nodes" / "orchestrator" / "orchestrator.yaml"
+    change(lab / "site.yaml", ("edge: [edge]", "edge: [e1, e2, e3]"), ("cloud: [cloud]", "cloud: []"))
+    change(file, ("  edge: [edge] ", "  edge: [e3, gone, e1] "))
+    provision(lab)
+    ordered = load(file, OrchestratorConfig).serving_nodes
+    comments = re.findall(r"#.*", file.read_text("utf-8"))
+    text = file.read_text("utf-8")
+    file.write_text(re.sub(r"serving_nodes:.*?\n\n", "", text, flags=re.DOTALL), "utf-8")
+    without = load(file, OrchestratorConfig).serving_nodes
+    provision(lab)
+
+    assert {"edge": ("e3", "e1", "e2"), "cloud": ()} == ordered
+    assert re.findall(r"#.*", shipped("orchestrator")) == comments
+    assert without is None
+    assert {"edge": ("e1", "e2", "e3"), "cloud": ()} == load(file, OrchestratorConfig).serving_nodes
 
 
 def test_a_site_of_an_earlier_layout_is_found_and_keeps_it(lab: Path, tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ def status(directory: Directory = None, as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "role", "certificate until", "days left", "access", box=box.SIMPLE_HEAD)
+    table = Table("name", "role", "until", "days left", box=box.SIMPLE_HEAD)
+    table.add_column("access", no_wrap=True)
     for row in rows:
         until = row.expires.date().isoformat() if row.expires else "-"
         table.add_row(row.name, row.role, until, "-" if row.days_left is None else str(row.days_left), row.access)
@@ -242,14 +243,14 @@ def _bring_up_to_date(
     if as_json:
         print(json.dumps(told))
     else:
-        _tell_what_was_done(told, folder.root, done.made_authority)
+        _tell_what_was_done(told, folder.root, config.orchestrator, done.made_authority)
     for reason in files.left.values():
         print(f"tierwise: not brought up to date: {reason}", file=sys.stderr)
     if problem:
         print(f"tierwise: a running broker does not know of these changes yet: {problem}", file=sys.stderr)
 
 
-def _tell_what_was_done(told: dict[str, Any], root: Path, made_authority: bool) -> None:
+def _tell_what_was_done(told: dict[str, Any], root: Path, orchestrator: str, made_authority: bool) -> None:
     for word, names in told.items():
         shown = names if isinstance(names, int) else _shortened(names)
         typer.echo(f"{word.replace('_', ' ')}: {shown}")
@@ -257,8 +258,10 @@ def _tell_what_was_done(told: dict[str, Any], root: Path, made_authority: bool) 
         typer.echo(f"{root}/authority/ca.key makes certificates of this site: keep a copy offline, and only there.")
     changed = sorted({*told["issued"], *told["renewed"], *told["files_written"], *told["files_updated"]})
     if changed:
-        typer.echo(f"Changed folders, each for the machine of its name: {_shortened(changed)}; in {root}/nodes,")
-        typer.echo(f"{root}/people, {root}/broker and {root}/admin.")
+        typer.echo(f"Each changed folder under {root} belongs on the machine of its name; it runs where it is, too:")
+        typer.echo(f"next: tierwise broker run --config {root}/broker/broker.yaml")
+        typer.echo(f"next: tierwise orchestrator run --config {root}/nodes/{orchestrator}/orchestrator.yaml")
+        typer.echo(f"next: tierwise-agent run --config {root}/nodes/NAME/node.yaml")
     if not made_authority and "broker" in told["files_updated"]:
         typer.echo("The broker takes its new file with its next start.")
 

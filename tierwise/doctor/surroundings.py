@@ -12,6 +12,7 @@ from typing import Any
 from broker.errors import IdentityUnusable
 from broker.identity.authority import Facts, facts, issued_by
 from broker.identity.folder import BROKER_CERTIFICATE, Folder
+from configs.editing import as_yaml
 from configs.loader import ConfigError, load
 from configs.site import SiteConfig
 from tierwise.doctor.yaml_rules import ClientCertificate, Settings, tls_of
@@ -99,7 +100,7 @@ class Surroundings:
 
     def _stale(self, path: Path, content: Mapping[str, Any]) -> Iterator[str]:
         """What the site's file determines and this file has otherwise, for each provisioned site that it belongs to."""
-        kind = "broker" if "identity" in content else "orchestrator" if "broker" in content else ""
+        kind = _kind_of(content)
         for site_path, config in self._sites:
             root = _root_of(site_path)
             inside = root is not None and root.resolve() in path.resolve().parents
@@ -107,13 +108,20 @@ class Surroundings:
                 continue
             if root is None and not tls_of(content):
                 continue  # without accounts another port is right
-            wanted = determined(config, kind)
+            wanted = determined(config, kind, content)
             if not inside:
                 wanted = {"broker.port": config.port}
             for key, value in differences(content, wanted).items():
                 if key == "broker.host" and content["broker"].get("host") in config.hosts:
                     continue
-                yield f"{key} is not {value} as {site_path} says"
+                yield f"{key} is not {as_yaml(value)} as {site_path} says"
+
+
+def _kind_of(content: Mapping[str, Any]) -> str:
+    """What of a site's files it is; empty for another. Looks at keys alone: files with mistakes are judged, too."""
+    if not isinstance(content.get("broker"), Mapping):
+        return "broker" if "identity" in content else ""
+    return "device" if "tier" in content else "orchestrator"
 
 
 def _root_of(site_file: Path) -> Path | None:

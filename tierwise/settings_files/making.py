@@ -131,8 +131,8 @@ def _done(kind: str, target: Path, backups: Sequence[Path], accounts: bool = Fal
     print(f"wrote {target}")
     for backup in backups:
         print(f"kept  {backup}")
-    if accounts:
-        print(f"next: {PROVISION.format(file=target)}       (without accounts the broker serves its own machine only;")
-        print("      this completes the folders: certificates and the broker section of each file)")
+    if kind == SITE:
+        print(f"next: {PROVISION.format(file=target)}       (accounts and certificates, into the same folders;")
+        print(f"      {'needed for other machines than the broker' if accounts else 'may be left out on one machine'})")
     for command in NEXT[kind]:
         print(f"next: {command.format(file=target)}")
