@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from paho.mqtt.reasoncodes import ReasonCode
@@ -40,7 +40,6 @@ STABLE_S = 6.0  # a link that stood so long is soon tried again; longer than an 
 STOPPED_TIMEOUT_S = 2.0
 # Two clients with one identity end each other's connection for as long as both come back at once.
 TAKEOVER_WINDOW_S = 60.0
-KEPT_SESSIONS = 16  # of this client's own, to tell another's from
 MIN_TAKEOVER_BACKOFF_S, MAX_TAKEOVER_BACKOFF_S = 60.0, 600.0
 TAKEOVER_HINT = (
     "another process connected with this identity: stop one of the two, or give it a node id and certificate of its own"
@@ -92,8 +91,7 @@ class MqttClient:
         self._stopping = False
         self._why = ""  # there is no link
         self._rng = rng or random.Random()
-        self._sessions: deque[int] = deque(maxlen=KEPT_SESSIONS)
-        self._closed_s: float | None = None  # when the broker closed the last link without a reason
+        self._closed: tuple[float, int] | None = None  # when the last link ended without a reason, and its session
         self._taken_over_s: float | None = None  # when another client last took this one's session
         self._backoff_s = 0.0  # more than usual, before the next attempt to connect
 
@@ -228,7 +226,6 @@ class MqttClient:
 
     def _on_link_up(self, link: PahoLink) -> None:
         self._link = link
-        self._sessions.append(self.session)
         # The hooks publish too, under packet ids that start again.
         unacknowledged, self._unacknowledged = self._unacknowledged, {}
         self._awaiting_suback = {link.subscribe(self._filters): list(self._filters)} if self._filters else {}
@@ -272,18 +269,23 @@ class MqttClient:
         this client is back tells (`_check_own_state`), and so soon after such a take-over the next end is another.
         """
         now_s = self._clock.monotonic()
-        self._closed_s = None
+        self._closed = None
         if code == SESSION_TAKEN_OVER or (code == 0 and self._recently_taken_over(now_s)):
             self._on_taken_over(now_s)
         elif code == 0:
-            self._closed_s = now_s
+            self._closed = now_s, self.session
 
     def _check_own_state(self, state: object) -> None:
-        """A state of this node under a session that is not ours, after an end without a reason, names that reason."""
-        if self._closed_s is None or not isinstance(state, State) or state.session in self._sessions:
+        """After an end without a reason: a state of this node under a later session that is not ours tells it.
+
+        An earlier one may be that of this node's former process, which a broker restored after a crash of its own.
+        """
+        if self._closed is None or not isinstance(state, State):
             return
-        closed_s, self._closed_s = self._closed_s, None
-        self._on_taken_over(closed_s)
+        closed_s, ended = self._closed
+        if state.session > ended and state.session != self.session:
+            self._closed = None
+            self._on_taken_over(closed_s)
 
     def _recently_taken_over(self, now_s: float) -> bool:
         return self._taken_over_s is not None and now_s - self._taken_over_s <= TAKEOVER_WINDOW_S

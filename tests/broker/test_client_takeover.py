@@ -10,9 +10,10 @@ import signal
 import pytest
 
 from broker import client as module
-from broker.client import Endpoint, MqttClient
+from broker.client import Endpoint, Inbound, MqttClient
 from broker.clock import ManualClock
-from broker.topics import Channel, filter_for
+from broker.messages import State
+from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeState, node_id
 
 DEVICE = node_id("device-1")
@@ -149,6 +150,40 @@ def test_of_two_processes_with_one_identity_one_leaves_it_to_the_other(
     assert "session_taken_over node=device-1" in caplog.text
     assert "Unspecified" not in caplog.text
     assert "reason='closed by the broker'" in caplog.text or "reason='Session taken over'" in caplog.text
+
+
+@pytest.mark.parametrize(("later", "taken_over"), [(-5_000, False), (5_000, True)])
+def test_a_state_of_an_earlier_session_is_that_of_a_former_process(
+    own_mosquitto, linked, site, soon, quick, caplog, later, taken_over
+):
+    """A broker that crashed may restore it; one of a later session is another process's, in place of a reason."""
+    clock = ManualClock()
+
+    async def scenario() -> None:
+        heard: asyncio.Queue[Inbound] = asyncio.Queue()
+        endpoint = quick(own_mosquitto.endpoint)
+        client = MqttClient(endpoint, site, DEVICE, "test", clock=clock)
+        own = filter_for(site, Channel.STATE, DEVICE)
+        client.subscribe(own, Channel.STATE, heard.put_nowait)
+        running = asyncio.create_task(client.run())
+        await client.wait_connected(20.0)
+        session = client.session
+        os.kill(own_mosquitto.pid, signal.SIGKILL)
+        while client.connected:
+            await asyncio.sleep(0.01)
+        clock.advance(10.0)
+        own_mosquitto.start()
+        await client.wait_connected(20.0)
+        async with linked(endpoint, "device-2", announces_state=False) as other:
+            other.publish(Address(site, DEVICE, Channel.STATE), State(session=session + later, state=NodeState.ONLINE))
+            while (await soon(heard.get())).body.session != session + later:
+                pass
+        await soon(client.stop())
+        await soon(running)
+
+    asyncio.run(scenario())
+
+    assert taken_over == ("session_taken_over" in caplog.text)
 
 
 @pytest.mark.parametrize("kill", ["SIGKILL", "SIGTERM"])
