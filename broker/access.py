@@ -67,6 +67,8 @@ _ROWS: dict[Channel, tuple[Right, Right, Right, Right, Right]] = {
     Channel.ROUND: (HEARS_ALL, NONE, SAYS, HEARS_ALL, HEARS_ALL),
     Channel.GOAL: (HEARS_ALL, HEARS_ALL, SAYS, HEARS_ALL, HEARS_ALL),
     Channel.GOAL_SET: (NONE, NONE, HEARS, Right(ANY, ANY), HEARS_ALL),
+    Channel.GOAL_ACK: (NONE, NONE, SAYS, HEARS_ALL, HEARS_ALL),
+    Channel.SUMMARY: (NONE, NONE, SAYS, HEARS_ALL, HEARS_ALL),
     Channel.EXPLAIN_ASK: (SAYS, NONE, HEARS_ALL, Right(ANY, ANY), HEARS_ALL),
     Channel.EXPLAIN: (HEARS, NONE, SAYS_TO_ANY, HEARS_ALL, HEARS_ALL),
     # The orchestrator pings itself, to know how far behind it is.

@@ -45,6 +45,8 @@ CARRIAGE: dict[Channel, Carriage] = {
     Channel.ROUND: Carriage(messages.Round, qos=1, expiry_s=10),
     Channel.GOAL: Carriage(messages.Goal, qos=1, retain=True),
     Channel.GOAL_SET: Carriage(messages.GoalSet, qos=1),
+    Channel.GOAL_ACK: Carriage(messages.GoalAck, qos=1, expiry_s=10),
+    Channel.SUMMARY: Carriage(messages.Summary, qos=1, retain=True, limit_bytes=262_144),
     Channel.EXPLAIN_ASK: Carriage(messages.ExplainAsk, qos=1, expiry_s=10),
     Channel.EXPLAIN: Carriage(messages.Explain, qos=1, expiry_s=10),
     # QoS 1, as all that a response time is made of: a ping then tells what a decision or an image goes through, and

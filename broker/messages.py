@@ -179,10 +179,59 @@ class Goal(Struct, frozen=True, kw_only=True):
 
 
 class GoalSet(Struct, frozen=True, kw_only=True):
-    """A person changes the goal; what is left out stays as it is."""
+    """A person changes the goal; what is left out stays as it is. With `ask_id` the answer can be told from others."""
 
     accuracy_floor_percent: Percent | None = None
     policy: Text | None = None
+    ask_id: Request_ | None = None
+
+
+class GoalAck(Struct, frozen=True, kw_only=True):
+    """The orchestrator's answer to one `goal/set`: taken, or refused and why. `policy_version` is in force after it."""
+
+    accepted: bool
+    policy_version: Count
+    ask_id: Request_ | None = None
+    reason: Text | None = None
+
+
+class SummaryNode(Struct, frozen=True, kw_only=True):
+    """One node as the orchestrator sees it. Times are seconds since 1970 on the orchestrator's clock, for people."""
+
+    node: Node
+    state: NodeState
+    since_s: Count
+    tier: Tier | None = None
+    model: Model | None = None
+    response_ms: Milliseconds | None = None
+
+
+class SummaryAlarm(Struct, frozen=True, kw_only=True):
+    """A condition that a person should look at. `node` is null where it is about the whole site."""
+
+    code: Text
+    since_s: Count
+    detail: Text
+    node: Node | None = None
+    hint: Text | None = None
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What the orchestrator alone knows of its site. Retained. Lists are cut to their bounds, and say by how much."""
+
+    time_s: Count
+    started_s: Count
+    agent_version: Text
+    round: Count
+    accuracy_floor_percent: Percent
+    policy: Text
+    policy_version: Count
+    phase: Text
+    nodes: Annotated[list[SummaryNode], Meta(max_length=1000)]
+    alarms: Annotated[list[SummaryAlarm], Meta(max_length=16)]
+    nodes_left_out: Count = 0
+    alarms_left_out: Count = 0
+    accuracy_percent: Percent | None = None
 
 
 class ExplainAsk(Struct, frozen=True, kw_only=True):
@@ -241,6 +290,8 @@ Message = (
     | Round
     | Goal
     | GoalSet
+    | GoalAck
+    | Summary
     | ExplainAsk
     | Explain
     | Ping

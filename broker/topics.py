@@ -35,6 +35,8 @@ class Channel(StrEnum):
     ROUND = "round"
     GOAL = "goal"
     GOAL_SET = "goal/set"
+    GOAL_ACK = "goal/ack"
+    SUMMARY = "summary"
     EXPLAIN_ASK = "explain/ask"
     EXPLAIN = "explain"
     PING = "ping"

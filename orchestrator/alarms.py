@@ -61,11 +61,12 @@ class Alarms:
         """Whether this alarm is raised."""
         return (code, node) in self._raised
 
-    def raise_(self, code: str, node: NodeId | None, detail: str, hint: str = "") -> bool:
+    def raise_(self, code: str, node: NodeId | None, detail: str, hint: str = "", *, quiet: bool = False) -> bool:
         """Raise an alarm, or update the texts of a raised one. True: it was not raised before.
 
         `code` is one word with underscores, `detail` and `hint` a sentence each, cut to 300 characters.
-        A new alarm is logged as `alarm_raised`, but one that comes and goes at most once a minute.
+        A new alarm is logged as `alarm_raised`, but one that comes and goes at most once a minute, and a `quiet` one,
+        whose beginning and end have events of their own, not at all.
         """
         key, detail, hint = (code, node), cut(detail), cut(hint)
         known = self._raised.get(key)
@@ -81,7 +82,7 @@ class Alarms:
             return False
         self._raised[key] = Alarm(code, node, self._clock.wall(), detail, hint)
         self.version += 1
-        if self._log(key, "alarm_raised", detail=detail, hint=hint):
+        if not quiet and self._log(key, "alarm_raised", detail=detail, hint=hint):
             self._announced.add(key)
         return True
 

@@ -49,13 +49,14 @@ NUMBERS_AHEAD = 20_000  # more than are decided in that time: no number is annou
 @dataclass(frozen=True, slots=True)
 class Doors:
     """The ways out: publish (False when it could not leave), log a decision or why, whether there is a link, and
-    how long messages wait, in seconds; and the key of tickets, if this site has one."""
+    how long messages wait, in seconds; the key of tickets, if this site has one; and whom to tell of ended rounds."""
 
     publish: Callable[[NodeId, Channel, Message], bool]
     log_decision: Callable[[DecisionRow | ExplanationRow], object]
     connected: Callable[[], bool]
     late_s: Callable[[float], float] = lambda _now_s: 0.0
     tickets: TicketKey | None = None
+    round_ended: Callable[[RoundSummary], None] = lambda _summary: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,11 @@ class Conductor:
     def close(self) -> None:
         """End what still learns; after that the agents are the finisher's to save. Blocks."""
         self._large.close()
+
+    @property
+    def last_round(self) -> int:
+        """The number of the last round that has begun; 0 before the first one of a new site."""
+        return self._book.next_number - 1
 
     def figures(self) -> dict[str, object]:
         """How long decisions took, over the last thousand rounds, and how many were made without the agent."""
@@ -323,11 +329,13 @@ class Conductor:
         told = self._pace.tells_end(now_s)
         if told:
             self._doors.publish(self._config.node, Channel.ROUND, Round(round=number, open=False, summary=summary))
+        if summary is not None:
+            self._doors.round_ended(summary)
         if told and summary is not None:
             event(
-                log, logging.INFO, "round", round=number, policy=summary.policy, devices=summary.devices,
+                log, logging.DEBUG, "round", round=number, policy=summary.policy, devices=summary.devices,
                 missing=summary.missing, mean_ms=summary.mean_response_ms, accuracy=summary.accuracy_percent,
-                floor_met=summary.floor_met, explored=summary.explored, **self.figures(),
+                floor_met=summary.floor_met, explored=summary.explored,
             )  # fmt: skip
         if not self.finisher.busy:  # of rounds that end together the last one is enough
             self._wake(now_s)

@@ -18,18 +18,23 @@ from broker.errors import MessageTooLarge, NotConnected, Refused, TierwiseError
 from broker.events import event, set_level
 from broker.messages import (
     Birth,
+    Decision,
     ExplainAsk,
+    GoalAck,
     GoalSet,
     Heartbeat,
     Message,
     Ping,
     Report,
     Request,
+    RoundSummary,
     State,
     Telemetry,
+    cut,
 )
 from broker.pings import PingAnswering
 from broker.rate_limit import RateLimit, RefusalLog
+from broker.request_statistics import RequestStatistics
 from broker.tickets import ticket_key_of
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, NodeState, RequestId, Tier
@@ -46,6 +51,7 @@ from orchestrator.finishing import MEMORY_NAME
 from orchestrator.goal import goal_at_start, read_memory, warn_of
 from orchestrator.hearing_again import HearingAgain
 from orchestrator.lag import PING_PERIOD_S, Lag
+from orchestrator.liveness import Liveness
 from orchestrator.log_rows import Answered, Listener, QuestionRow, ReportRow, Stored, TelemetryRow
 from orchestrator.log_writer import LogWriter
 from orchestrator.nodes import Registry
@@ -55,6 +61,7 @@ from orchestrator.policies import Policies
 from orchestrator.process import answer_soon
 from orchestrator.response_log import LOG_NAME, last_round
 from orchestrator.shipping.supervisor import ShippingProcess
+from orchestrator.site_summary import SiteSummary, SummaryParts
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +105,9 @@ class Orchestrator:
         self._manifest = site_manifest(config.files.manifest)
         self._accuracies = accuracies_of(self._manifest)
         self._alarms = Alarms(clock)
-        self._registry = Registry(config.liveness.heartbeat_timeout_s, config.serving_by_tier())
+        self._liveness = Liveness(self._alarms, clock, lambda: self._client.connected)
+        timeout_s = config.liveness.heartbeat_timeout_s
+        self._registry = Registry(timeout_s, config.serving_by_tier(), self._liveness.changed)
         self._policies = Policies(config, self._accuracies)
         memory = read_memory(directory / MEMORY_NAME)
         goal = goal_at_start(config.goal, memory)
@@ -120,10 +129,18 @@ class Orchestrator:
         self._client = MqttClient(endpoint, config.site, config.node, "orchestrator", clock=clock, limit=limit)
         self._lag = Lag()
         doors = Doors(
-            self._publish, self._log.put, lambda: self._client.connected, self._late_s, ticket_key_of(endpoint)
+            self._publish,
+            self._log.put,
+            lambda: self._client.connected,
+            self._late_s,
+            ticket_key_of(endpoint),
+            self._round_ended,
         )
         parts = SiteParts(self._registry, self._accuracies, self._policies, self._alarms)
         self._conductor = Conductor(config, parts, goal, next_round, doors, clock)
+        self._statistics = RequestStatistics(clock.monotonic())
+        self._rounds_ended, self._below_floor = 0, 0
+        self._summary = SiteSummary(self._summary_parts(), clock)
         self._shipping = None if config.influxdb is None else ShippingProcess(config, config.influxdb, clock)
         self._unpublished = RefusalLog()
         self._faults = FaultLog(clock)
@@ -172,6 +189,7 @@ class Orchestrator:
             await self._shipping.stop()  # after the last row was stored
         await asyncio.sleep(0)  # the acknowledgements of the last rows
         self._acknowledging.close()
+        self._log_requests(self._statistics.take(self._clock.monotonic()))
         figures = self._conductor.figures()
         refused, dropped = dict(self._client.refused), dict(self._log.dropped)
         event(log, logging.INFO, "orchestrator_stopped", **figures, refused=refused, dropped=dropped)
@@ -212,6 +230,7 @@ class Orchestrator:
         if not self._stopping:
             self._client.publish_state(NodeState.ONLINE)
             self._publish(self._config.node, Channel.GOAL, self._conductor.goal.message())
+            self._summary.again()
 
     def _on_birth(self, node: NodeId, birth: Birth, _received_s: float) -> None:
         try:
@@ -257,10 +276,22 @@ class Orchestrator:
             self._client.refuse(Refused("report_not_taken", "too many rows wait for the disk"), node=node)
             return
         report = plausible
+        self._statistics.add(report)
+        self._summary.reported(node, report)
         self._conductor.report(node, report, received_s)
 
     def _on_goal_set(self, _node: NodeId, wanted: GoalSet, _received_s: float) -> None:
-        self._set_goal(wanted)
+        try:
+            self._set_goal(wanted)
+        except Refused as refusal:
+            self._acknowledge_goal(wanted, cut(refusal.detail or refusal.reason))
+            raise
+        self._acknowledge_goal(wanted)
+
+    def _acknowledge_goal(self, wanted: GoalSet, reason: str | None = None) -> None:
+        version = self._conductor.goal.policy_version
+        ack = GoalAck(accepted=reason is None, policy_version=version, ask_id=wanted.ask_id, reason=reason)
+        self._publish(self._config.node, Channel.GOAL_ACK, ack)
 
     def _set_goal(self, wanted: GoalSet) -> None:
         goal = self._conductor.goal.changed(wanted, self._accuracies)
@@ -333,6 +364,8 @@ class Orchestrator:
             if says:
                 event(log, logging.WARNING, "not_published", channel=channel, to=node, error=error, more_before=unsaid)
             return False
+        if channel is Channel.DECISION and isinstance(body, Decision):
+            self._summary.decided(node, body)
         return True
 
     async def _beat(self) -> None:
@@ -343,7 +376,40 @@ class Orchestrator:
                 body = Heartbeat(session=self._client.session, seq=sequence)
                 self._publish(self._config.node, Channel.HEARTBEAT, body)
                 sequence += 1
+            self._look_around()
             await asyncio.sleep(HEARTBEAT_S)
+
+    def _look_around(self) -> None:
+        """What is looked at each second: who has fallen silent, and what there is to say about the site."""
+        now_s = self._clock.monotonic()
+        self._registry.end_silent(now_s)
+        self._liveness.check(self._registry.nodes)
+        self._log_requests(self._statistics.due(now_s))
+        if self._client.connected and not self._stopping and (summary := self._summary.due()) is not None:
+            self._publish(self._config.node, Channel.SUMMARY, summary)
+
+    def _log_requests(self, statistics: dict[str, object] | None) -> None:
+        if statistics is not None:
+            level = logging.WARNING if statistics["failed"] else logging.INFO
+            rounds = {"rounds": self._rounds_ended, "below_floor": self._below_floor}
+            self._rounds_ended, self._below_floor = 0, 0
+            event(log, level, "requests", **statistics, **rounds, **self._conductor.figures())
+
+    def _round_ended(self, summary: RoundSummary) -> None:
+        self._rounds_ended += 1
+        self._below_floor += not summary.floor_met
+        self._summary.round_ended(summary)
+
+    def _summary_parts(self) -> SummaryParts:
+        conductor = self._conductor
+        return SummaryParts(
+            registry=self._registry,
+            liveness=self._liveness,
+            alarms=self._alarms,
+            goal=lambda: conductor.goal,
+            round=lambda: conductor.last_round,
+            learns=lambda: self._policies.agent(conductor.goal.policy).stateful,
+        )
 
     def _late_s(self, now_s: float) -> float:
         """How long messages wait, for the loop or for the disk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.errors import Refused
@@ -54,7 +54,14 @@ class Registry:
     and all others are end devices. Without it (None) a node has the tier of its first birth.
     """
 
-    def __init__(self, heartbeat_timeout_s: float, serving_nodes: ServingNodes | None = None) -> None:
+    def __init__(
+        self,
+        heartbeat_timeout_s: float,
+        serving_nodes: ServingNodes | None = None,
+        on_change: Callable[[Node], None] = lambda _node: None,
+    ) -> None:
+        """`on_change` is called with each node that comes online, goes offline, or changes its tier meanwhile."""
+        self._on_change = on_change
         self._timeout_s = heartbeat_timeout_s
         self._serving_nodes = serving_nodes
         self._nodes: dict[NodeId, Node] = {}
@@ -79,6 +86,15 @@ class Registry:
     def get(self, node: NodeId) -> Node | None:
         """What is known of `node`."""
         return self._nodes.get(node)
+
+    @property
+    def nodes(self) -> dict[NodeId, Node]:
+        """All that is known, by id; not to be changed."""
+        return self._nodes
+
+    def end_silent(self, now_s: float) -> None:
+        """Count as offline those whose heartbeat is overdue. Every question about who is online does so too."""
+        self._end_silent(now_s)
 
     def on_birth(self, node: NodeId, birth: Birth) -> None:
         """The node's present session. Raises Refused (`not_a_serving_node`, `tier_changed`, `too_many_nodes`).
@@ -198,6 +214,7 @@ class Registry:
                 self._choose(changed)
         if Tier.END in (tier, was):
             self._online_devices = None
+        self._on_change(known)
 
     def _choose(self, tier: Tier) -> None:
         order = () if self._serving_nodes is None else self._serving_nodes.get(tier, ())

@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "Fit the simulator to a response log.",
     "train": "Let an agent learn on a simulated site.",
     "reproduce": "The paper's tables and figures beside ours.",
+    "status": "The nodes of a site, what they do and how they are, in one table.",
     "watch": "What passes at a site, decoded, as it passes.",
     "ping": "How far away a node is, by stage.",
     "clean": "Remove what nodes that are gone have left on the broker.",

@@ -3,7 +3,8 @@
 TierwiseError
 ├── WrongFilter               a FILTER that names no messages; `str` names the forms that do
 ├── NoPong                    a node that answered no ping
-└── NotCleaned                retained messages that could not be removed, or not for certain
+├── NotCleaned                retained messages that could not be removed, or not for certain
+└── GoalRefused               a change of the goal that the orchestrator refused; `str` has its reason
 """
 
 from __future__ import annotations
@@ -21,3 +22,7 @@ class NoPong(TierwiseError):
 
 class NotCleaned(TierwiseError):
     """Retained messages that could not be removed, or not for certain."""
+
+
+class GoalRefused(TierwiseError):
+    """A change of the goal that the orchestrator refused."""

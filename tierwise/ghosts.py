@@ -130,7 +130,8 @@ def _standing(survey: Survey, node: NodeId, silent_s: float, now_s: float) -> _S
     session = birth.session if isinstance(birth, Birth) else state.session if isinstance(state, State) else None
     alive = node in survey.alive
     gone = None if alive else _gone(birth, state, silent_s)
-    known = birth is not None or state is not None or goal is not None
+    summary = _said(survey, node, Channel.SUMMARY)
+    known = any(said is not None for said in (birth, state, goal, summary))
     return _Standing(alive, known, gone if known else None, _began_s(session, now_s))
 
 

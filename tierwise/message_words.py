@@ -11,6 +11,7 @@ from broker.messages import (
     Explain,
     ExplainAsk,
     Goal,
+    GoalAck,
     GoalSet,
     Heartbeat,
     Message,
@@ -22,6 +23,7 @@ from broker.messages import (
     Result,
     Round,
     State,
+    Summary,
     Telemetry,
 )
 
@@ -38,6 +40,11 @@ def image_format(image: bytes) -> str:
     return "JPEG" if image.startswith(JPEG) else "PNG" if image.startswith(PNG) else "unknown format"
 
 
+def count(number: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def words(message: Message) -> str:
     """What `message` says. Texts in it are as they came: see `printable`."""
     return WORDS[type(message)](message)
@@ -49,8 +56,9 @@ def _joined(*parts: str | None) -> str:
 
 def _birth(m: Birth) -> str:
     models = f"models {' '.join(m.models)}" if m.models else "no models"
-    vcpus = f"{m.vcpus} vCPU{'s' if m.vcpus > 1 else ''}"
-    return _joined(m.tier, vcpus, models, f"agent {m.agent_version}", f"session {m.session}", _if(m.emulated))
+    return _joined(
+        m.tier, count(m.vcpus, "vCPU"), models, f"agent {m.agent_version}", f"session {m.session}", _if(m.emulated)
+    )
 
 
 def _telemetry(m: Telemetry) -> str:
@@ -61,7 +69,7 @@ def _telemetry(m: Telemetry) -> str:
         None if m.rtt_ms is None else f"rtt {m.rtt_ms:.1f} ms",
         None if m.uplink_mbit_s is None else f"uplink {m.uplink_mbit_s:.1f} Mbit/s",
         f"{m.queue_length} waiting",
-        f"{m.overruns} overruns" if m.overruns else None,
+        count(m.overruns, "overrun") if m.overruns else None,
         f"{m.refused} refused" if m.refused else None,
         _if(m.emulated),
     )
@@ -108,7 +116,7 @@ def _round(m: Round) -> str:
     return _joined(
         f"round {m.round} is complete: {s.mean_response_ms:.1f} ms",
         f"{s.accuracy_percent:.1f} % of {s.accuracy_floor_percent:g} %{'' if s.floor_met else ', below the floor'}",
-        f"{s.devices} devices",
+        count(s.devices, "device"),
         f"{s.missing} missing" if s.missing else None,
         f"by {s.policy} v{s.policy_version}",
         "explored" if s.explored else None,
@@ -118,6 +126,22 @@ def _round(m: Round) -> str:
 def _goal_set(m: GoalSet) -> str:
     floor = None if m.accuracy_floor_percent is None else f"accuracy floor {m.accuracy_floor_percent:g} %"
     return _joined(floor, None if m.policy is None else f"policy {m.policy}") or "nothing"
+
+
+def _goal_ack(m: GoalAck) -> str:
+    return _joined(f"accepted, v{m.policy_version}" if m.accepted else "refused", m.reason, m.ask_id)
+
+
+def _summary(m: Summary) -> str:
+    online = sum(row.state == "online" for row in m.nodes)
+    return _joined(
+        f"{online} of {count(len(m.nodes) + m.nodes_left_out, 'node')} online",
+        f"floor {m.accuracy_floor_percent:g} %",
+        f"policy {m.policy} v{m.policy_version}",
+        m.phase,
+        f"round {m.round}",
+        f"{count(len(m.alarms) + m.alarms_left_out, 'alarm')}" if m.alarms else None,
+    )
 
 
 def _explain(m: Explain) -> str:
@@ -152,6 +176,8 @@ WORDS: dict[type, Callable[[Any], str]] = {
     Round: _round,
     Goal: lambda m: f"accuracy floor {m.accuracy_floor_percent:g} %, policy {m.policy} v{m.policy_version}",
     GoalSet: _goal_set,
+    GoalAck: _goal_ack,
+    Summary: _summary,
     ExplainAsk: lambda m: f"why? {m.request_id or 'the last one'}",
     Explain: _explain,
     Ping: lambda m: f"are you there? {m.ping_id}",

@@ -65,6 +65,12 @@ class Requester:
 
     async def run(self) -> None:
         """Request after request."""
+        try:
+            await self._run()
+        finally:
+            self._sequence.log_requests(at_end=True)
+
+    async def _run(self) -> None:
         while not self._stop.is_set():
             # The photograph is ready before the request is issued: a camera's or a disk's time is not the site's.
             photograph = await self._photograph() if self._source.ahead else None
@@ -77,6 +83,7 @@ class Requester:
                 continue
             self._take()
             report = await self._sequence.ask(photograph)
+            self._sequence.log_requests()
             if self._gate is not None:
                 self._gate.ended(self._clock.monotonic(), report.decided)
 
@@ -90,6 +97,7 @@ class Requester:
     async def _due(self) -> None:
         while not self._stop.is_set() and (wait_s := self._wait_s()) > 0:
             await self._nap(min(wait_s, LONGEST_NAP_S))
+            self._sequence.log_requests()
 
     def _wait_s(self) -> float:
         if self._gate is not None:

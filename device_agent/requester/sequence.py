@@ -15,7 +15,8 @@ from broker.clock import Clock
 from broker.errors import MessageTooLarge, NotConnected
 from broker.events import event
 from broker.messages import Decision, Report, Result
-from broker.vocabulary import ModelName, NodeId, Outcome, Tier, new_request_id
+from broker.request_statistics import RequestStatistics
+from broker.vocabulary import ModelName, NodeId, Tier, new_request_id
 from configs.node import ImagesSection
 from device_agent.accuracy import ModelsByAccuracy
 from device_agent.images.pixels import encode_for_offload
@@ -64,6 +65,7 @@ class RequestSequence:
         self._monitor = monitor
         self._outbox = outbox
         self._clock = clock
+        self._statistics = RequestStatistics(clock.monotonic())
 
     def reconfigure(self, decision_timeout_s: float, images: ImagesSection) -> None:
         """Wait for decisions, and encode images, in this way from now on."""
@@ -88,8 +90,17 @@ class RequestSequence:
             self._exchange.close(pending)
             report = trace.report(self._clock.monotonic())
             self._outbox.add(report)
+            self._statistics.add(report)
             _log(report, photograph)
         return report
+
+    def log_requests(self, *, at_end: bool = False) -> None:
+        """Log the statistics of the last minute once it is over, `at_end` those of the time since then."""
+        now_s = self._clock.monotonic()
+        statistics = self._statistics.take(now_s) if at_end else self._statistics.due(now_s)
+        if statistics is not None:
+            level = logging.WARNING if statistics["failed"] or statistics["fallen_back"] else logging.INFO
+            event(log, level, "requests", node=self._settings.node, **statistics)
 
     async def _run(self, pending: Pending, trace: Trace, photograph: Photograph, here: Sequence[ModelName]) -> None:
         decision = await self._decision(pending, trace)
@@ -203,10 +214,9 @@ class RequestSequence:
 
 
 def _log(report: Report, photograph: Photograph) -> None:
-    level = logging.INFO if report.outcome is Outcome.DONE else logging.WARNING
     event(
         log,
-        level,
+        logging.DEBUG,
         f"request_{report.outcome}",
         request=report.request_id,
         model=report.model,

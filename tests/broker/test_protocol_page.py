@@ -13,7 +13,7 @@ import pytest
 from msgspec import inspect
 
 from broker.codec import CARRIAGE, decode
-from broker.messages import Message, RoundSummary, Stages
+from broker.messages import Message, RoundSummary, Stages, SummaryAlarm, SummaryNode
 from broker.topics import Channel
 from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, NodeState, Outcome, Tier
 from device_agent.service.job import Refusal
@@ -30,7 +30,7 @@ NAMED = {
     r"^[0-9a-f]{32}\Z": "32 of 0-9 and a-f",
 }
 CHANNELS = {carriage.message: channel for channel, carriage in CARRIAGE.items() if carriage.message}
-STRUCTS = [*typing.get_args(Message), Stages, RoundSummary]
+STRUCTS = [*typing.get_args(Message), Stages, RoundSummary, SummaryNode, SummaryAlarm]
 
 
 def section(title: str) -> str:

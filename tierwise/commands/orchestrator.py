@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -13,13 +13,15 @@ import typer
 from broker.client import Endpoint, Inbound, MqttClient
 from broker.errors import NotConnected
 from broker.events import log_to_stderr
-from broker.messages import Goal, GoalSet
+from broker.messages import Goal, GoalAck, GoalSet
 from broker.topics import Address, Channel, filter_for
+from broker.vocabulary import new_request_id
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig, Policy
 from configs.watching import Watch
 from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of
+from tierwise.errors import GoalRefused
 from tierwise.floor_option import floor_percent
 from tierwise.person import TlsDirectory, endpoint_of, linked, name_for
 
@@ -63,7 +65,7 @@ def goal(
     if floor is not None or policy is not None:
         highest = accuracies_of(site_manifest(settings.files.manifest)).best_tenths / 10
         percent = None if floor is None else floor_percent(floor, highest)
-        wanted = GoalSet(accuracy_floor_percent=percent, policy=policy)
+        wanted = GoalSet(accuracy_floor_percent=percent, policy=policy, ask_id=new_request_id())
     in_force = asyncio.run(_goal(endpoint_of(settings.broker, tls_directory), settings, wanted, timeout_s))
     if as_json:
         print(json.dumps(msgspec.to_builtins(in_force)))
@@ -82,21 +84,56 @@ async def _goal(endpoint: Endpoint, settings: OrchestratorConfig, wanted: GoalSe
     def hear(inbound: Inbound) -> None:
         if isinstance(inbound.body, Goal):
             heard.put_nowait(inbound.body)
+        elif isinstance(inbound.body, GoalAck) and _answers(inbound.body, wanted) and not answer.done():
+            answer.set_result(inbound.body)
 
-    client.subscribe(filter_for(settings.site, Channel.GOAL, settings.node), Channel.GOAL, hear)
+    answer: asyncio.Future[GoalAck] = asyncio.get_running_loop().create_future()
+    for channel in (Channel.GOAL, Channel.GOAL_ACK):
+        client.subscribe(filter_for(settings.site, channel, settings.node), channel, hear)
     async with linked(client):
         try:
             async with asyncio.timeout(timeout_s):
                 await client.wait_connected()
                 current = await heard.get()
-                if wanted is not None:
-                    client.publish(Address(settings.site, settings.node, Channel.GOAL_SET), wanted)
-                    before, current = current, await heard.get()
-                    while current.policy_version <= before.policy_version:
-                        current = await heard.get()
-                return current
+                if wanted is None:
+                    return current
+                client.publish(Address(settings.site, settings.node, Channel.GOAL_SET), wanted)
+                return await _changed(current, wanted, heard, answer)
         except TimeoutError as error:
             raise NotConnected(_what_failed(client, settings)) from error
+
+
+async def _changed(before: Goal, wanted: GoalSet, heard: asyncio.Queue[Goal], answer: asyncio.Future[GoalAck]) -> Goal:
+    """The goal after the change. Raises GoalRefused.
+
+    An orchestrator of an older version does not answer; there, a later goal that has what is wanted will do.
+    """
+    current = before
+    while True:
+        if answer.done():
+            if not answer.result().accepted:
+                raise GoalRefused(
+                    f"the orchestrator refused the change: {answer.result().reason or 'it gave no reason'}"
+                )
+            if current.policy_version >= answer.result().policy_version:
+                return current
+        elif current.policy_version > before.policy_version and _has(current, wanted):
+            return current
+        following = asyncio.ensure_future(heard.get())
+        awaited: set[asyncio.Future[Any]] = {following} if answer.done() else {following, answer}
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            current = following.result()
+        else:
+            following.cancel()
+
+
+def _answers(ack: GoalAck, wanted: GoalSet | None) -> bool:
+    return wanted is not None and ack.ask_id == wanted.ask_id
+
+
+def _has(goal: Goal, wanted: GoalSet) -> bool:
+    return wanted.accuracy_floor_percent in (None, goal.accuracy_floor_percent) and wanted.policy in (None, goal.policy)
 
 
 def _what_failed(client: MqttClient, settings: OrchestratorConfig) -> str:
@@ -104,5 +141,5 @@ def _what_failed(client: MqttClient, settings: OrchestratorConfig) -> str:
         return f"no broker at {settings.broker.host}:{settings.broker.port}; start it, or correct broker in --config"
     return (
         f"no answer from {settings.node} at site {settings.site}: it does not run (tierwise orchestrator run), or it "
-        "refused the change and says why in its log"
+        "is of an older version, which refuses a change without an answer and says why in its log"
     )

@@ -57,6 +57,26 @@ def test_goal_is_shown_and_changed_at_a_running_site(open_site: Any, orchestrato
     assert (2, True) == (wrong.returncode, "0 to 89.9" in wrong.stderr)
 
 
+def test_a_refused_goal_prints_the_orchestrators_reason(open_site: Any, orchestrator_process: Any) -> None:
+    """Exit code 1 at once, not after the time-out for no answer: here a checkpoint that cannot be read."""
+    process = orchestrator_process(goal={"policy": "edge_only"})
+
+    async def until_online() -> None:
+        async with open_site() as site:
+            await (await site.watcher()).online()
+
+    asyncio.run(until_online())
+    (process.config.files.directory / "q_learning.npz").write_bytes(b"no checkpoint")
+    goal = ("orchestrator", "goal", "--config", str(process.config_file), "--timeout", "50")
+    refused = _tierwise(*goal, "--policy", "q_learning")
+    shown = _tierwise(*goal)
+
+    assert refused.returncode == 1
+    assert "the orchestrator refused the change: " in refused.stderr
+    assert "q_learning.npz" in refused.stderr.replace("\n", "")
+    assert "accuracy floor 89 %, policy edge_only, version 1\n" == shown.stdout
+
+
 def test_goal_without_an_orchestrator_says_so(orchestrator_process: Any) -> None:
     """Within its timeout, exit code 1, one line."""
     process = orchestrator_process(start=False)
