@@ -35,7 +35,7 @@ def test_status_shows_a_running_site_and_its_log_names_who_comes_and_goes(
         async with open_site() as site:
             watcher = await site.watcher()
             await watcher.online()
-            await site.node("e1", Tier.EDGE)
+            await site.node("edge", Tier.EDGE)
             await site.node("s1", closed_loop=True)
             second = await site.node("s2", closed_loop=True)
             await watcher.rounds(3)
@@ -59,13 +59,13 @@ def test_status_shows_a_running_site_and_its_log_names_who_comes_and_goes(
 
     read = json.loads(machine.stdout)
     states = {node["node"]: node["state"] for node in read["nodes"]}
-    assert {"e1": "online", "s1": "online", "s2": "stopped"} == states
+    assert {"edge": "online", "s1": "online", "s2": "stopped"} == states
 
     assert without.returncode == 1
     assert "no orchestrator: orchestrator is stopped" in without.stderr
 
     log = process.log()
-    assert "node_joined node=e1 tier=edge version=test reason='first seen'" in log
+    assert "node_joined node=edge tier=edge version=test reason='first seen'" in log
     assert "node_left node=s2 tier=end version=test reason='stopped cleanly'" in log
     assert " requests requests=" in log
     assert " round round=" not in log
