@@ -41,6 +41,7 @@ from orchestrator.settling import Decided
 
 log = logging.getLogger(__name__)
 
+SILENT_DEVICE = "reports_missing"
 LOOK_AROUND_S = 0.25  # nodes fall silent without a message; so often we look
 CHECKPOINT_PAUSE_S = 1.0  # where each request is a round
 NUMBERS_AHEAD = 20_000  # more than are decided in that time: no number is announced twice, whatever is killed
@@ -94,7 +95,8 @@ class Conductor:
         rounds = config.rounds
         self._assignments = Assignments() if rounds.mode is RoundsMode.IMMEDIATE else None
         at_once = self._assignments is not None
-        self._book = RoundBook(next_round, rounds.window_ms / 1000, rounds.deadline_ms / 1000, at_once=at_once)
+        times_s = rounds.window_ms / 1000, rounds.deadline_ms / 1000
+        self._book = RoundBook(next_round, *times_s, at_once=at_once, changed=self._note_silent)
         self._pace = Pace(rounds)
         around = Surroundings(
             lambda seen: replace(seen, state=self._observer.state(seen.devices, clock.monotonic())),
@@ -135,6 +137,17 @@ class Conductor:
         """Take a report into its round, if a round still waits for it."""
         if self._book.report(device, report):
             self._look(received_s)
+
+    def reconnected(self) -> None:
+        """The link to the broker was lost and is back."""
+        self._book.reconnected(self._clock.monotonic())
+
+    def _note_silent(self, device: NodeId, alone: bool) -> None:
+        if alone:
+            detail = f"{device} asks and does not report: it is decided alone, with a safe local model, until it does"
+            self._alarms.raise_(SILENT_DEVICE, device, detail, f"examine {device}, and its link to the broker")
+        else:
+            self._alarms.clear(SILENT_DEVICE, device)
 
     def reconfigure(self, config: OrchestratorConfig) -> None:
         """Take the live values of `config`, but for the goal, which is set beside it."""
@@ -266,6 +279,8 @@ class Conductor:
     def _joint(self, entry: RoundEntry, now_s: float) -> JointDecision | None:
         """The decision for all that asked; None where none of them can do anything."""
         goal = self.goal
+        if entry.alone:
+            return self._large.cheaply(next(iter(entry.asked)), goal.floor_tenths, now_s)
         agent = self._policies.agent(goal.policy)
         if agent is not self._asked_agent:  # whether it has all methods of a protocol takes long to tell
             self._asked_agent, self._decides_one = agent, isinstance(agent, Immediate)

@@ -227,6 +227,7 @@ class Orchestrator:
 
     def _on_connect(self) -> None:
         self._lag.reset()
+        self._conductor.reconnected()
         if not self._stopping:
             self._client.publish_state(NodeState.ONLINE)
             self._publish(self._config.node, Channel.GOAL, self._conductor.goal.message())

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -10,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from broker.errors import Refused
 from broker.messages import Report, Stages
 from broker.vocabulary import ModelName, NodeId, Outcome, RequestId, Tier
-from orchestrator.rounds import GRACE_S, MOST_COLLECTING, MOST_UNDER_WAY, RoundBook
+from orchestrator.rounds import GRACE_S, MOST_COLLECTING, MOST_UNDER_WAY, RoundBook, RoundEntry
 
 WINDOW_S, DEADLINE_S = 0.2, 5.0
 S1, S2, S3 = (NodeId(f"s{place}") for place in (1, 2, 3))
@@ -181,6 +187,150 @@ def test_a_device_that_reports_before_the_decision_does_not_hold_the_round() -> 
     assert [1] == [round_.number for round_ in book.complete(0.1)]
 
 
+class ClosedLoop:
+    """Devices that ask when a round is opened, and report 20 ms after their decision unless `reports` says no.
+
+    A round is opened when none is in flight, as the conductor does it.
+    """
+
+    def __init__(self, devices: int, changed: Any = lambda _device, _alone: None) -> None:
+        self.book = RoundBook(1, WINDOW_S, DEADLINE_S, changed=changed)
+        self.devices = [NodeId(f"s{place}") for place in range(devices)]
+        self.delay_s = dict.fromkeys(self.devices, 0.005)
+        self.reports: Callable[[NodeId, int], bool] = lambda _device, _number: True
+        self.decided_s: dict[NodeId, list[float]] = {device: [] for device in self.devices}
+        self.sizes: list[int] = []
+        self._events: list[tuple[float, int, NodeId, RequestId | None]] = []
+        self._numbers = count()
+
+    def run(self, until_s: float) -> None:
+        """From 0."""
+        now_s, opened = 0.0, 0
+        while now_s < until_s:
+            while self._events and self._events[0][0] <= now_s:
+                _, _, device, request_id = heappop(self._events)
+                if request_id is None:
+                    with suppress(Refused):
+                        self.book.ask(device, RequestId(f"r{next(self._numbers)}"), now_s)
+                else:
+                    self.book.report(device, _report(request_id))
+            for entry in self.book.due(frozenset(self.devices), now_s):
+                self._decided(entry, now_s)
+            self.book.complete(now_s)
+            if not self.book.in_flight and self.book.collecting_number != opened:
+                opened = self.book.collecting_number
+                for device in self.devices:
+                    heappush(self._events, (now_s + self.delay_s[device], next(self._numbers), device, None))
+            by_time = self.book.next_event_s()
+            now_s = min([event[0] for event in self._events[:1]] + [by_time or until_s, until_s])
+
+    def _decided(self, entry: RoundEntry, now_s: float) -> None:
+        self.sizes.append(len(entry.asked))
+        for device, asked in entry.asked.items():
+            self.decided_s[device].append(now_s)
+            if self.reports(device, len(self.decided_s[device])):
+                heappush(self._events, (now_s + 0.02, next(self._numbers), device, asked.request_id))
+
+    def rate(self, since_s: float, until_s: float) -> float:
+        """Decisions per second of all devices but the last, which is the one that misbehaves."""
+        times = [time_s for device in self.devices[:-1] for time_s in self.decided_s[device]]
+        return sum(since_s <= time_s < until_s for time_s in times) / (until_s - since_s)
+
+
+HONEST_PER_S = 3 / 0.025
+
+
+@pytest.mark.parametrize(
+    ("reports", "from_s"),
+    [
+        (lambda _device, _number: False, 2),
+        (lambda _device, number: number % 3 == 0, 4),
+        (lambda _device, number: number % 2 == 0, 4),
+        (lambda _device, number: number % 17 > 0, 4),
+    ],
+    ids=["never", "every third time", "every second time", "but each 17th time"],
+)
+def test_a_device_that_does_not_report_holds_the_others_up_for_two_deadlines_at_most(reports: Any, from_s: int) -> None:
+    """However it mixes reports and silence: in the following ten minutes the others keep 95 % of their rate."""
+    loop = ClosedLoop(4)
+    loop.reports = lambda device, number: device != "s3" or reports(device, number)
+    since_s = from_s * (DEADLINE_S + GRACE_S)
+    loop.run(since_s + 600)
+
+    assert loop.rate(since_s, since_s + 600) >= 0.95 * HONEST_PER_S
+
+
+@pytest.mark.parametrize("delay_s", [0.19, 0.21])
+def test_a_device_that_asks_late_is_soon_not_waited_for(delay_s: float) -> None:
+    """In the window's last quarter, or just after it: the others keep 80 % of their rate."""
+    loop = ClosedLoop(4)
+    loop.delay_s[loop.devices[-1]] = delay_s
+    loop.run(60.0)
+
+    assert loop.rate(5.0, 60.0) >= 0.8 * HONEST_PER_S
+
+
+def test_a_device_that_is_no_longer_late_is_waited_for_again() -> None:
+    """After a while in which it was prompt all four are decided together."""
+    loop = ClosedLoop(4)
+    loop.delay_s[loop.devices[-1]] = 0.19
+    loop.run(10.0)
+    apart = loop.sizes[-1]
+    loop.delay_s[loop.devices[-1]] = 0.005
+    loop.run(20.0)
+
+    assert apart < 4
+    assert 4 == loop.sizes[-1]
+
+
+def test_a_silent_device_is_decided_by_itself_until_it_reports() -> None:
+    """Two missing reports in a row put it outside the joint rounds; its next report in time brings it back."""
+    changes: list[tuple[NodeId, bool]] = []
+    loop = ClosedLoop(4, lambda device, alone: changes.append((device, alone)))
+    loop.reports = lambda device, number: device != "s3" or number >= 10
+    loop.run(30.0)
+
+    assert [("s3", True), ("s3", False)] == changes
+    assert [4, 4] == loop.sizes[:2]
+    assert {1, 3} == set(loop.sizes[2:14])
+    assert 4 == loop.sizes[-1]
+
+
+@pytest.mark.parametrize("reported", [[], [S1, S2]])
+def test_a_round_of_which_nothing_came_blames_nobody(reported: list[NodeId]) -> None:
+    """Nor does one during which the link was lost; else two missing reports put a device outside."""
+    changes: list[tuple[NodeId, bool]] = []
+    book = RoundBook(1, WINDOW_S, DEADLINE_S, changed=lambda device, alone: changes.append((device, alone)))
+    for turn in range(4):
+        now_s = turn * 2 * DEADLINE_S
+        for device in (S1, S2, S3):
+            book.ask(device, RequestId(f"r{turn}{device}"), now_s)
+        book.due({S1, S2, S3}, now_s)
+        for device in reported:
+            book.report(device, _report(f"r{turn}{device}"))
+        book.reconnected(now_s + 1.0)
+        book.complete(now_s + DEADLINE_S + GRACE_S)
+
+    assert [] == changes
+
+
+def test_a_report_of_another_request_is_no_report() -> None:
+    """A device that reports ids of its own is silent."""
+    changes: list[tuple[NodeId, bool]] = []
+    book = RoundBook(1, WINDOW_S, DEADLINE_S, at_once=True, changed=lambda *change: changes.append(change))
+    for turn in range(2):
+        now_s = turn * 2 * DEADLINE_S
+        book.ask(S1, RequestId(f"r{turn}"), now_s)
+        book.due({S1}, now_s)
+        assert not book.report(S1, _report(f"other{turn}"))
+        book.complete(now_s + DEADLINE_S + GRACE_S)
+    book.ask(S1, RequestId("last"), 30.0)
+    (alone,) = book.due({S1}, 30.0)
+
+    assert [(S1, True)] == changes
+    assert alone.alone
+
+
 class Book(RuleBasedStateMachine):
     """Devices ask, report, come and go in any order while time passes."""
 
@@ -193,6 +343,9 @@ class Book(RuleBasedStateMachine):
         self.decided: dict[RequestId, int] = {}
         self.completed: dict[RequestId, int] = {}
         self.last_number = 0
+        self.numbers: set[int] = set()
+        self.unawaited: set[NodeId] = set()
+        self.book = RoundBook(1, WINDOW_S, DEADLINE_S, changed=lambda device, _alone: self.unawaited.add(device))
 
     @rule(device=st.sampled_from([S1, S2, S3]))
     def ask(self, device: NodeId) -> None:
@@ -227,8 +380,10 @@ class Book(RuleBasedStateMachine):
 
     def decide(self) -> None:
         for round_ in self.book.due(frozenset(self.online), self.now_s):
-            assert round_.number > self.last_number
-            self.last_number = round_.number
+            assert round_.number not in self.numbers
+            assert round_.alone or round_.number > self.last_number
+            self.numbers.add(round_.number)
+            self.last_number = self.last_number if round_.alone else round_.number
             for device, asked in round_.asked.items():
                 assert asked.request_id not in self.decided
                 assert device == self.taken[asked.request_id]
@@ -243,7 +398,9 @@ class Book(RuleBasedStateMachine):
 
     @invariant()
     def in_flight_while_anything_is_open(self) -> None:
-        assert self.book.in_flight == (len(self.completed) < len(self.taken))
+        open_ = {device for request_id, device in self.taken.items() if request_id not in self.completed}
+        assert self.book.in_flight <= bool(open_)
+        assert self.book.in_flight or open_ <= self.unawaited
 
     def teardown(self) -> None:
         """After enough time every request is decided once and its round complete."""
