@@ -52,7 +52,7 @@ FLOOR_PERCENT = 85.0
 LOCAL_MS = {"d0": 420.0, "d1": 260.0, "d2": 130.0, "d3": 80.0, "d4": 290.0, "d5": 190.0, "d6": 110.0, "d7": 70.0}
 SERVING_MS = {EDGE: 60.0, CLOUD: 90.0}
 SEGMENT_S = 20.0
-SETTLE_S = 3.0  # at the begin of each span, not counted: what was under way before
+SETTLE_S = 3.0  # at the begin of each span, or a quarter of it, not counted: what was under way before
 STOP_TIMEOUT_S = 15.0
 DRAIN_TIMEOUT_S = 120.0
 
@@ -200,7 +200,8 @@ def trial(
     log = directory / "orchestrator" / LOG_NAME
     answers = read_answers(log, HONEST)
     before = window(answers, HONEST, [quiet])
-    counted = [(start_s + SETTLE_S, end_s, attacks) for start_s, end_s, attacks in spans]
+    settle_s = min(SETTLE_S, segment_s / 4)
+    counted = [(start_s + settle_s, end_s, attacks) for start_s, end_s, attacks in spans]
     during = window(answers, HONEST, [(start_s, end_s) for start_s, end_s, _ in counted])
     books = read_folder(directory / "ledgers")
     # What attackers have made up are rows of nobody's; what counts is what honest devices issued.

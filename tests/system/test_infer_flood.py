@@ -18,7 +18,7 @@ from broker.access import Role
 from broker.client import Inbound, MqttClient
 from broker.errors import NotConnected
 from broker.identity.accounts import Account
-from broker.messages import Report, Result
+from broker.messages import Decision, Report, Result
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, Outcome, SiteId, Tier, new_request_id
 from device_agent.images.pixels import encode_for_offload
@@ -81,15 +81,19 @@ async def _flood(client: MqttClient) -> None:
         await asyncio.sleep(0.005)  # the attack's rate, twice that of the finding
 
 
-async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result]]:
-    """Reports of the honest device from the moment on from which the other is turned away, and what that one hears."""
+async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result], list[Decision]]:
+    """Reports of the honest device from the moment on from which the other is turned away, what that one hears, and
+    all decisions."""
     reports: list[Report] = []
+    decisions: list[Decision] = []
     results: list[Result] = []
     enough = asyncio.Event()
 
     def hear(inbound: Inbound) -> None:
         if isinstance(inbound.body, Result) and inbound.address.node == "bad":
             results.append(inbound.body)
+        elif isinstance(inbound.body, Decision):
+            decisions.append(inbound.body)
         elif isinstance(inbound.body, Report) and len(results) > 20 and (reports or inbound.body.tier is Tier.EDGE):
             reports.append(inbound.body)
             if len(reports) >= REPORTS:
@@ -97,7 +101,7 @@ async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result
 
     screen = MqttClient(site.endpoint(NodeId("screen")), HOME, NodeId("screen"), "test", announces_state=False)
     bad = MqttClient(site.endpoint(NodeId("bad")), HOME, NodeId("bad"), "test", announces_state=False)
-    for channel in (Channel.REPORT, Channel.RESULT):
+    for channel in (Channel.REPORT, Channel.RESULT, Channel.DECISION):
         screen.subscribe(filter_for(HOME, channel), channel, hear)
     tasks = [asyncio.create_task(client.run()) for client in (screen, bad)]
     await screen.wait_connected(10.0)
@@ -112,7 +116,7 @@ async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result
             for client in (screen, bad):
                 await client.stop()
             await asyncio.gather(*tasks)
-    return reports, results
+    return reports, results, decisions
 
 
 @pytest.mark.mosquitto
@@ -123,7 +127,8 @@ def test_a_flood_of_undecided_images_makes_the_edge_busy_for_its_sender_alone(tm
     """Fifteen requests of the honest device are all answered by the edge; the other is told `busy` again and again."""
     accounts = [Account(NodeId(name), role) for name, role in ROLES.items()]
     with running_site(tmp_path, HOME, accounts) as site:
-        reports, results = asyncio.run(_watch(site, tmp_path))
+        reports, results, decisions = asyncio.run(_watch(site, tmp_path))
 
     assert {(Outcome.DONE, Tier.EDGE, None)} == {(report.outcome, report.tier, report.reason) for report in reports}
     assert any(result.refused == "busy" for result in results)
+    assert {True} == {decision.ticket is not None for decision in decisions if decision.tier is Tier.EDGE}
