@@ -41,6 +41,8 @@ def rendered(told: dict[str, Any]) -> str:
         ("by_another", "by another"),
     ):
         lines.append(f"| {name} | {verdict[key]:,} | {'not tried' if influx is None else format(influx[key], ',')} |")
+    if extra := _without_record(verdict):
+        lines += ["", extra]
     exits = sum(map(len, told["unexpected_exits"].values()))
     lines += [
         "",
@@ -55,6 +57,20 @@ def rendered(told: dict[str, Any]) -> str:
         *(_row(kind, faults.get(kind), verdict["outcomes"].get(kind, {})) for kind in [*Kind, QUIET]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _without_record(verdict: dict[str, Any]) -> str | None:
+    """Why there are more ids than requests that the devices have on record; None: there are not."""
+    more = verdict["effected"] - (verdict["issued"] - verdict["lost_count"]) - verdict["of_nobody"]
+    if more <= 0:
+        return None
+    drawn = verdict["only_drawn"]
+    return (
+        f"A request counts as issued when the device has noted so in its ledger, after its outbox has put the id on "
+        f"disk. {drawn} ids were drawn and not noted: their devices were killed between the two. {more} of them were "
+        f"in the outbox already, were reported in the device's next life, and are rows; so there are {more} ids more "
+        "than requests issued."
+    )
 
 
 def _row(kind: str, faults: int | None, ended: dict[str, int]) -> str:

@@ -18,6 +18,7 @@ from broker.topics import Channel
 from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, NodeState, Outcome, Tier
 from device_agent.service.job import Refusal
 from orchestrator.agent import Bound, Reason
+from orchestrator.lag import PING_PERIOD_S
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -140,6 +141,11 @@ def test_every_word_that_may_be_sent_is_explained(words: type[StrEnum]):
     """Each has a row or an item of its own somewhere on the page."""
     for word in words:
         assert re.search(rf"^[|-] `{word}`( \||:)", PAGE, re.MULTILINE), word
+
+
+def test_the_rate_of_the_orchestrators_own_pings_is_on_the_page():
+    """As the code has it."""
+    assert f"{1 / PING_PERIOD_S:g} times a second" in PAGE
 
 
 def test_every_link_within_the_page_has_its_heading():

@@ -25,6 +25,7 @@ PRINTS_NO_DATA = {
     "orchestrator run": "runs until it is ended; its output is its log",
     "influx ship": "runs until it is ended; `influx status --json` has the figures",
     "zoo remove": "does one thing; its exit code says whether it did, and `zoo list --json` what is left",
+    "completion": "prints a shell script and nothing else",
     "config new": "writes a YAML file",
     "config schema": "prints JSON and nothing else",
     "config migrate": "rewrites YAML files; its exit code says whether all could be",
@@ -96,6 +97,32 @@ def test_every_command_has_help_with_an_example(words):
     assert 0 == done.exit_code
     assert "Example:" in done.output
     assert ALL[words].help
+
+
+@pytest.mark.parametrize("words", [*ALL, *COMMANDS])
+def test_no_help_is_wider_than_80_columns(words, monkeypatch):
+    """On a terminal of 80 columns; groups of commands too."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+
+    assert [] == [line for line in run(words, "--help").output.splitlines() if len(line) > 80]
+
+
+@pytest.mark.parametrize("words", AGENT)
+def test_no_help_of_the_agent_is_wider_than_80_columns(words, monkeypatch):
+    """On a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert [] == [line for line in AGENT[words].format_help().splitlines() if len(line) > 80]
+
+
+@pytest.mark.parametrize("group", [name for name in COMMANDS if any(words.startswith(f"{name} ") for words in ALL)])
+def test_the_list_of_commands_names_what_is_in_a_group(group):
+    """At least two of its subcommands can be guessed from its line in `tierwise --help`."""
+    inner = [words.split()[1] for words in ALL if words.startswith(f"{group} ")]
+    stems = [name.partition("-")[0][:5] for name in inner]
+
+    assert sum(stem in COMMANDS[group].lower() for stem in stems) >= 2, COMMANDS[group]
 
 
 @pytest.mark.parametrize("words", ALL)

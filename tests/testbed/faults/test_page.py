@@ -20,6 +20,17 @@ def test_the_page_says_what_the_kept_run_found() -> None:
     assert with_figures(page, rendered(json.loads(RESULT.read_text(encoding="utf-8")))) == page
 
 
+def test_more_ids_than_requests_issued_have_their_reason() -> None:
+    """Ids that a device's outbox took, and that the device was killed before noting; none of them is of nobody."""
+    told = json.loads(RESULT.read_text(encoding="utf-8"))
+    verdict = told["verdict"]
+    more = verdict["effected"] - verdict["issued"]
+
+    assert 0 < more <= verdict["only_drawn"]
+    assert f"so there are {more} ids more than requests issued" in rendered(told)
+    assert "more than requests" not in rendered({**told, "verdict": {**verdict, "effected": verdict["issued"]}})
+
+
 def test_only_what_is_between_the_marks_changes() -> None:
     """What stands before and after stays."""
     assert f"a\n{BEGIN}new\n{END}b\n" == with_figures(f"a\n{BEGIN}old\n{END}b\n", "new\n")
