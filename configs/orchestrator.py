@@ -190,6 +190,20 @@ class FilesSection(Section):
     telemetry_rows: int = Field(
         500_000, ge=1000, description="newest kept in the response log; about 50 MB", json_schema_extra=LIVE
     )
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="rows of the response log are deleted when they are so old; none: kept up to max_megabytes",
+        json_schema_extra=LIVE,
+    )
+    max_megabytes: int | None = Field(
+        10_000,
+        ge=10,
+        le=10**7,
+        description="size of the response log, of 10^6 bytes, beyond which its oldest rows are deleted; none: no limit",
+        json_schema_extra=LIVE,
+    )
 
 
 class OrchestratorConfig(Section):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from broker.messages import Explain
 from broker.vocabulary import Action, ModelName, NodeId, RequestId
-from orchestrator.explained import LoggedDecision
+from orchestrator.explained import Expired, LoggedDecision
 from orchestrator.explaining import Why, action_of
 
 UNKNOWN = "unknown_request"
+EXPIRED = "expired"
 NOT_EXPLAINED = "not_explained"
 
 
-def answer(request_id: RequestId | None, decision: LoggedDecision | None) -> Explain:
+def answer(request_id: RequestId | None, decision: LoggedDecision | Expired | None) -> Explain:
     """What is known of `decision`; of None, that nothing is."""
+    if isinstance(decision, Expired):
+        return Explain(request_id=decision.request_id, refused=EXPIRED)
     if decision is None:
         return Explain(request_id=request_id, refused=UNKNOWN)
     why = decision.why

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from broker.vocabulary import Action, ModelName, NodeId, Outcome, RequestId, Tier
 from orchestrator.errors import NothingLogged
 from orchestrator.explaining import Why
-from orchestrator.response_log import has_explanations, last_round
+from orchestrator.response_log import has_explanations, has_tombstones, last_round
+from orchestrator.retention import expired_time_ns
 
 WHY_COLUMNS = tuple(field.name for field in fields(Why))
 NOT_AHEAD_NS = "(CAST(strftime('%s', 'now') AS INTEGER) + 3600) * 1000000000"
@@ -40,6 +42,14 @@ class LoggedDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Expired:
+    """A decision or report that was stored at that time (wall clock, ns) and deleted since."""
+
+    request_id: RequestId
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Which decisions: of a round, of a device, of a request; of nothing at all, the last round."""
 
@@ -60,6 +70,14 @@ def decisions(connection: sqlite3.Connection, wanted: Wanted) -> list[LoggedDeci
         wanted = Wanted(round=last_round(connection))
     found = _select(connection, wanted)
     if not found:
+        if wanted.request_id is not None and has_tombstones(connection):
+            time_ns = expired_time_ns(connection, wanted.node, wanted.request_id)
+            if time_ns is not None:
+                stored = datetime.fromtimestamp(time_ns / 1e9, UTC)
+                raise NothingLogged(
+                    f"expired: {wanted.request_id} was stored on {stored:%Y-%m-%d} and has been deleted "
+                    "(files.retention_days, files.max_megabytes)"
+                )
         raise NothingLogged("the response log has no such decision")
     return found
 

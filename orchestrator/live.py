@@ -60,6 +60,7 @@ from orchestrator.plausible import plausible_report
 from orchestrator.policies import Policies
 from orchestrator.process import answer_soon
 from orchestrator.response_log import LOG_NAME, last_round
+from orchestrator.retention import Retention
 from orchestrator.shipping.supervisor import ShippingProcess
 from orchestrator.site_summary import SiteSummary, SummaryParts
 
@@ -121,7 +122,13 @@ class Orchestrator:
         )
         self._acknowledging = Acknowledging(lambda node, ack: self._publish(node, Channel.REPORT_ACK, ack), clock)
         self._log = LogWriter(
-            directory / LOG_NAME, config.site, self._accuracies.tenths, listener, clock, config.files.telemetry_rows
+            directory / LOG_NAME,
+            config.site,
+            self._accuracies.tenths,
+            listener,
+            clock,
+            config.files.telemetry_rows,
+            Retention.of(config),
         )
         next_round = max(memory.next_round if memory else 1, last_round(self._log.connection) + 1)
         limit = RateLimit(config.limits.messages_per_s, config.limits.burst)
@@ -313,7 +320,7 @@ class Orchestrator:
         self._longest_deadline_ms = max(self._longest_deadline_ms, config.rounds.deadline_ms)
         self._registry.reconfigure(config.liveness.heartbeat_timeout_s, config.serving_by_tier())
         self._policies.reconfigure(config)
-        self._log.reconfigure(config.files.telemetry_rows)
+        self._log.reconfigure(config.files.telemetry_rows, Retention.of(config))
         self._conductor.reconfigure(config)
         if goal_changed:
             try:

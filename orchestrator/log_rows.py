@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from broker.messages import Decision, Report, Telemetry
 from broker.vocabulary import NodeId, RequestId, Tier
-from orchestrator.explained import LoggedDecision
+from orchestrator.explained import Expired, LoggedDecision
 from orchestrator.explaining import Why
 
 
@@ -53,7 +53,7 @@ class QuestionRow(Struct, frozen=True):
 
 Row = DecisionRow | ExplanationRow | ReportRow | TelemetryRow | QuestionRow
 Stored = list[tuple[NodeId, RequestId]]
-Answered = list[tuple[QuestionRow, LoggedDecision | None]]
+Answered = list[tuple[QuestionRow, LoggedDecision | Expired | None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from broker.clock import Clock
 from broker.events import event
 from broker.rate_limit import RateLimit, RefusalLog
 from broker.vocabulary import ModelName, NodeId, RequestId, SiteId
-from orchestrator.explained import WHY_COLUMNS, LoggedDecision, decision_of
+from orchestrator.explained import WHY_COLUMNS, Expired, LoggedDecision, decision_of
 from orchestrator.log_rows import (
     Answered,
     DecisionRow,
@@ -28,6 +28,7 @@ from orchestrator.log_rows import (
     Stored,
     TelemetryRow,
 )
+from orchestrator.retention import expired_time_ns
 from orchestrator.series_times import SeriesTimes
 
 log = logging.getLogger(__name__)
@@ -163,9 +164,13 @@ class LogStore:
         except UNSTORABLE as error:
             self._leave_out("explanation", row.node, error)
 
-    def _answer(self, row: QuestionRow) -> LoggedDecision | None:
+    def _answer(self, row: QuestionRow) -> LoggedDecision | Expired | None:
         try:
-            return decision_of(self._connection, row.node, row.request_id)
+            found = decision_of(self._connection, row.node, row.request_id)
+            if found is None and row.request_id is not None:
+                time_ns = expired_time_ns(self._connection, row.node, row.request_id)
+                return None if time_ns is None else Expired(row.request_id, time_ns)
+            return found
         except ValueError as error:  # a tier or outcome that this version does not know
             event(log, logging.ERROR, "logged_decision_not_understood", node=row.node, error=error)
         except UNSTORABLE as error:
@@ -179,18 +184,22 @@ class LogStore:
 
         One that was decided for nobody is stored under the policy `unknown`: a process that was killed between sending
         a decision and committing it must not cost a row. Of those a device has a budget; beyond it they are deferred:
-        not stored, so the device sends them again later.
+        not stored, so the device sends them again later. One that was stored and deleted since is not stored again.
         """
-        now_s = self._clock.monotonic()
-        decided = self._decided([row.report.request_id for row in rows])
+        now_s, ids = self._clock.monotonic(), [row.report.request_id for row in rows]
+        decided, deleted = self._decided(ids), self._deleted(ids)
         values, names = [], []
         for row in rows:
             name = (row.node, RequestId(row.report.request_id))
             known = decided.get(row.report.request_id, {})
-            if known and row.node not in known:
+            former = deleted.get(row.report.request_id, {})
+            if (known or former) and row.node not in (known or former):
                 done.foreign.append(name)
                 continue
-            if not known and not self._undecided.takes(row.node, now_s):
+            if former.get(row.node):
+                done.stored.append(name)
+                continue
+            if not known and not former and not self._undecided.takes(row.node, now_s):
                 done.deferred.append(name)
                 continue
             values.append((row.node, self._report(row, known.get(row.node))))
@@ -210,6 +219,17 @@ class LogStore:
             for request_id, node, *context in rows:
                 decided.setdefault(request_id, {})[NodeId(node)] = tuple(context)
         return decided
+
+    def _deleted(self, request_ids: Sequence[str]) -> dict[str, dict[NodeId, bool]]:
+        """By request and device, of deleted rows: whether a report was among them."""
+        deleted: dict[str, dict[NodeId, bool]] = {}
+        for ids in _portions(request_ids, self._sizes):
+            query = (
+                f"SELECT request_id, node, reported FROM tombstone WHERE request_id IN ({', '.join('?' * len(ids))})"
+            )
+            for request_id, node, reported in self._connection.execute(query, ids):
+                deleted.setdefault(request_id, {})[NodeId(node)] = bool(reported)
+        return deleted
 
     def _report(self, row: ReportRow, own: Values | None) -> Values:
         report, stages = row.report, row.report.stages

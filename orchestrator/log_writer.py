@@ -16,11 +16,13 @@ from pathlib import Path
 
 from broker.clock import Clock
 from broker.events import event
+from broker.rate_limit import RefusalLog
 from broker.vocabulary import ModelName, SiteId
 from orchestrator.errors import LogRefused
 from orchestrator.log_rows import Listener, Row, TelemetryRow
 from orchestrator.log_store import LogStore
 from orchestrator.response_log import open_for_writing
+from orchestrator.retention import PAUSE_S, Expiry, Retention
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ TELEMETRY_WAITS_S = 1.0  # telemetry alone is committed once a second, not messa
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 CLOSE_RETRIES = 5
 MOST_PENDING = 100_000
+IDLE_S = 60.0  # after so long without a row, old ones are looked for all the same
 COMMITS_APART_S = 0.02  # a commit costs as much as fifty rows
 
 
@@ -43,6 +46,7 @@ class LogWriter:
         listener: Listener,
         clock: Clock,
         telemetry_rows: int = 500_000,
+        retention: Retention | None = None,
     ) -> None:
         """Raises LogRefused."""
         self.dropped: Counter[str] = Counter()
@@ -51,14 +55,18 @@ class LogWriter:
         self._listener = listener
         self._clock = clock
         self._telemetry_rows = telemetry_rows
+        self._retention = retention or Retention()
+        self._expiry = Expiry(self.connection, clock)
         self._queue: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._undeleted = RefusalLog()
         self._closing = threading.Event()
         self._pause = threading.Event()
         self._thread = threading.Thread(target=self._run, name="response-log")
 
-    def reconfigure(self, telemetry_rows: int) -> None:
-        """Keep so many rows of telemetry, from the next one that is stored on."""
+    def reconfigure(self, telemetry_rows: int, retention: Retention | None = None) -> None:
+        """Keep so many rows of telemetry, from the next one that is stored on, and all rows so long."""
         self._telemetry_rows = telemetry_rows
+        self._retention = retention or self._retention
 
     def start(self) -> None:
         """Begin to store. From here on the connection is the thread's."""
@@ -99,7 +107,10 @@ class LogWriter:
             if closing := self._closing.is_set():
                 self._drain(batch)
             if not batch:
-                return
+                if closing:
+                    return
+                self._delete_old()
+                continue
             try:
                 self._store(batch)
             except sqlite3.Error as error:
@@ -115,15 +126,29 @@ class LogWriter:
                 batch, failures = [], 0
                 if closing:
                     return  # all that was put before `close` was in that batch
+                self._delete_old()
                 self._pause.wait(COMMITS_APART_S)
 
+    def _delete_old(self) -> None:
+        """What is stored has been acknowledged; one small batch is deleted before the next is stored."""
+        try:
+            self._expiry.delete(self._retention)
+        except sqlite3.Error as error:
+            says, unsaid = self._undeleted.says(self._clock.monotonic())
+            if says:
+                event(log, logging.WARNING, "log_rows_not_deleted", error=error, not_logged=unsaid)
+
     def _collect(self, batch: list[Row]) -> None:
-        """Wait for rows: until a report or decision is there and the queue empty, or telemetry has waited enough."""
+        """Wait for rows: until a report or decision is there and the queue empty, or telemetry has waited enough.
+
+        None come for a while: then there is time to delete old ones.
+        """
         due_s: float | None = None
         while len(batch) < BATCH_ROWS:
             try:
-                wait_s = None if due_s is None else due_s - self._clock.monotonic()
-                row = self._queue.get() if wait_s is None else self._queue.get(wait_s > 0, max(wait_s, 0.0))
+                idle_s = PAUSE_S if self._expiry.more else IDLE_S
+                wait_s = idle_s if due_s is None else due_s - self._clock.monotonic()
+                row = self._queue.get(wait_s > 0, max(wait_s, 0.0))
             except queue.Empty:
                 return
             if row is None:

@@ -4,12 +4,13 @@ Tables `response`, `decision` and `telemetry`. `id` grows with every stored row,
 came. `time_ns` is the wall clock, assigned once when a row is stored, unique per node and table, and increasing even
 when that clock steps back (by more than an hour: increasing again from there, `series_times`): with the tags it is a
 point's identity. UNIQUE (node, request_id) drops doubles.
-`response` and `decision` are kept for ever, of `telemetry` the newest rows of a configured number.
+How long rows are kept is `retention`'s; of `telemetry` also the newest rows of a configured number.
 
 Version 2 added to `decision` why it was made, and an index of rounds. Version 3 added the books of the shipper
 (`orchestrator.shipping`): how far each table went to each server, which decisions were explained after they had left,
-and what a server refused for good. Opened for writing, an older log gets what it lacks, empty; opened for reading it
-stays as it is, and `has_explanations` or `has_shipping` is false.
+and what a server refused for good. Version 4 added tombstones of deleted rows. Opened for writing, an older log gets
+what it lacks, empty; opened for reading it stays as it is, and `has_explanations`, `has_shipping` or `has_tombstones`
+is false.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from broker.private_files import make_database_private
 from orchestrator.errors import LogRefused
 
 LOG_NAME = "response-log.sqlite3"
-VERSION = 3  # of the schema, in `user_version`
+VERSION = 4  # of the schema, in `user_version`
 OLDEST = 1  # that can be read, and brought up to date
 APPLICATION = 0x54574C47  # "TWLG", in `application_id`
 
@@ -61,6 +62,18 @@ CREATE TABLE dead_letter (               -- what a server refused for good
     message TEXT NOT NULL,               -- the server's
     line TEXT NOT NULL,                  -- as it was sent
     PRIMARY KEY (target, source, row_id)
+);
+"""
+
+TOMBSTONES = """
+CREATE TABLE tombstone (                 -- of deleted rows of response and decision
+    id INTEGER PRIMARY KEY,              -- in the order of deletion
+    node TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    time_ns INTEGER NOT NULL,            -- of the row
+    expires_ns INTEGER NOT NULL,         -- until then a report that is sent again is known
+    reported INTEGER NOT NULL,           -- 1: its report had been stored
+    UNIQUE (request_id, node)
 );
 """
 
@@ -142,7 +155,7 @@ CREATE TABLE telemetry (
 );
 """
 
-# What version 1 lacks; versions 1 and 2 lack SHIPPING.
+# What version 1 lacks; versions 1 and 2 lack SHIPPING, and 3 too lacks TOMBSTONES.
 FROM_1_TO_2 = """
 ALTER TABLE decision ADD COLUMN predicted_ms REAL;
 ALTER TABLE decision ADD COLUMN predicted_sd_ms REAL;
@@ -212,11 +225,12 @@ def _disk_full(path: Path) -> str:
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
-    _change(connection, path, f"{SCHEMA} {SHIPPING} PRAGMA application_id = {APPLICATION};")
+    _change(connection, path, f"{SCHEMA} {SHIPPING} {TOMBSTONES} PRAGMA application_id = {APPLICATION};")
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    _change(connection, path, (FROM_1_TO_2 if version == 1 else "") + SHIPPING)
+    missing = (FROM_1_TO_2 if version < 2 else "") + (SHIPPING if version < 3 else "") + TOMBSTONES
+    _change(connection, path, missing)
 
 
 def _change(connection: sqlite3.Connection, path: Path, script: str) -> None:
@@ -252,6 +266,11 @@ def has_explanations(connection: sqlite3.Connection) -> bool:
 def has_shipping(connection: sqlite3.Connection) -> bool:
     """Whether the log has the shipper's books; only one that an older Tierwise wrote has not."""
     return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= 3)
+
+
+def has_tombstones(connection: sqlite3.Connection) -> bool:
+    """Whether the log knows of deleted rows; only one that an older Tierwise wrote does not."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= 4)
 
 
 def last_round(connection: sqlite3.Connection) -> int:

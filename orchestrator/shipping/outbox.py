@@ -81,7 +81,7 @@ class Outbox:
 
     def waiting_rows(self) -> int:
         """How many rows are still to leave; telemetry that is deleted meanwhile is counted until it is noticed."""
-        return sum(self._last_id(source.name) - self._shipped_id(source.name) for source in SOURCES)
+        return sum(max(0, self._last_id(source.name) - self._shipped_id(source.name)) for source in SOURCES)
 
     def bound(self) -> list[Left]:
         """Strike out what was deleted before it left, and the oldest rows beyond the backlog's bound."""
@@ -90,7 +90,8 @@ class Outbox:
             shipped = self._shipped_id(source.name)
             new, skipped, trimmed = self._beyond(source, shipped)
             if new > shipped:
-                left.append(Left(source.name, skipped, trimmed))
+                if skipped or trimmed:  # ids of the other tables have gaps where doubles came
+                    left.append(Left(source.name, skipped, trimmed))
                 self._connection.execute(
                     "UPDATE shipping SET shipped_id = ?1, claimed_id = max(claimed_id, ?1), "
                     "skipped_rows = skipped_rows + ?2, trimmed_rows = trimmed_rows + ?3 "
@@ -107,8 +108,9 @@ class Outbox:
             query = f"SELECT id FROM {source} WHERE id > ? ORDER BY id DESC LIMIT 1 OFFSET ?"
             found = self._connection.execute(query, (shipped, self._backlog_rows)).fetchone()
             new = shipped if found is None else found[0]
-        if measurement is TELEMETRY:  # only that is ever deleted; ids of the others have gaps where doubles came
-            first = self._connection.execute(f"SELECT min(id) FROM {source} WHERE id > ?", (shipped,)).fetchone()[0]
+        # Deleted before it left: telemetry that was too much, and what was there before this server was configured.
+        first = self._connection.execute(f"SELECT min(id) FROM {source} WHERE id > ?", (shipped,)).fetchone()[0]
+        if first is not None or measurement is TELEMETRY:
             new = max(new, (last + 1 if first is None else first) - 1)
         if new == shipped:
             return shipped, 0, 0
@@ -132,7 +134,7 @@ class Outbox:
             (last, self._target, source, last),
         )
         found = self._select(measurement, "id > ? AND id <= ? ORDER BY id", (after, last))
-        # Only telemetry is ever deleted; ids of the others may have gaps.
+        # Of the other tables no row is deleted before it leaves; their ids may have gaps.
         trimmed = last - after - len(found) if measurement is TELEMETRY else 0
         return Batch(source, last, tuple(self._waiting(source, found)), trimmed=trimmed)
 

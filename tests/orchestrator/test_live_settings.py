@@ -29,6 +29,7 @@ from orchestrator.log_writer import LogWriter
 from orchestrator.nodes import Registry
 from orchestrator.pace import Pace
 from orchestrator.policies import Policies
+from orchestrator.retention import MIN_KEPT_ROWS, Retention
 from orchestrator.rounds import GRACE_S, Asked, RoundBook, RoundEntry
 from orchestrator.settling import Decided
 
@@ -149,6 +150,25 @@ def test_so_many_rows_of_telemetry_are_kept_from_now_on(accuracies: Accuracies, 
     assert [TRIMMED_AT + 7, 4] == counts
 
 
+@pytest.mark.parametrize("limit", [Retention(days=1.0), Retention(max_bytes=1)])
+def test_rows_are_kept_as_long_as_the_new_limits_say(accuracies: Accuracies, tmp_path: Path, limit: Retention) -> None:
+    """All without a limit; a hundred of two hundred as soon as one of age or size is there."""
+    clock = ManualClock()
+    listener = Listener(stored=lambda _ids: None, foreign=lambda _ids: None)
+    writer = LogWriter(tmp_path / "log.sqlite3", SiteId("home"), accuracies.tenths, listener, clock, 10**6)
+    telemetry = Telemetry(seq=1, cpu_percent=1.0, memory_percent=1.0, link=Link.REGULAR)
+    writer._store([TelemetryRow(S1, Tier.END, telemetry)] * (2 * MIN_KEPT_ROWS))
+    counts = []
+    for keeps in (Retention(), limit):
+        clock.advance(100_000.0)
+        writer.reconfigure(10**6, keeps)
+        writer._delete_old()
+        counts += writer.connection.execute("SELECT count(*) FROM telemetry").fetchone()
+    writer.connection.close()
+
+    assert [2 * MIN_KEPT_ROWS, MIN_KEPT_ROWS] == counts
+
+
 class Counting:
     """An agent that counts how often it is saved."""
 
@@ -218,6 +238,8 @@ TRIED: dict[str, Callable[..., None] | None] = {
     "state.memory_busy_percent": test_busy_begins_at_the_new_threshold,
     "serving_nodes": test_a_node_serves_its_tier_as_soon_as_it_is_named,
     "liveness.heartbeat_timeout_s": test_a_silent_node_is_gone_by_the_new_timeout,
+    "files.retention_days": test_rows_are_kept_as_long_as_the_new_limits_say,
+    "files.max_megabytes": test_rows_are_kept_as_long_as_the_new_limits_say,
     "files.telemetry_rows": test_so_many_rows_of_telemetry_are_kept_from_now_on,
     "files.checkpoint_every_rounds": test_what_was_learned_is_saved_after_the_new_number_of_rounds,
 }

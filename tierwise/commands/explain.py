@@ -18,7 +18,7 @@ from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, RequestId, node_id, request_id
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig
-from orchestrator.answering import decision_from
+from orchestrator.answering import EXPIRED, decision_from
 from orchestrator.errors import NotExplained, NothingLogged
 from orchestrator.explained import LoggedDecision, Wanted, decisions
 from orchestrator.response_log import LOG_NAME, has_explanations, open_for_reading
@@ -95,6 +95,8 @@ async def _ask(
         except TimeoutError as error:
             who = f"{settings.node} at site {settings.site}" if client.connected else f"a broker at {endpoint}"
             raise NotConnected(f"no answer from {who}; start it, or correct --config") from error
+    if told.refused == EXPIRED:
+        raise NothingLogged(f"expired: {told.request_id} of {device} has been deleted (files.retention_days)")
     if (decision := decision_from(device, told)) is None:
         raise NothingLogged(f"{device} was never told anything" + ("" if request is None else f" for {request}"))
     return decision

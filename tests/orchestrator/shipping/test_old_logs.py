@@ -12,14 +12,21 @@ import pytest
 from benchmarks.shipping_study.compare import compare
 from configs.influxdb import InfluxSection
 from orchestrator import response_log
-from orchestrator.response_log import LOG_NAME, VERSION, has_shipping, open_for_reading, open_for_writing
+from orchestrator.response_log import (
+    LOG_NAME,
+    VERSION,
+    has_shipping,
+    has_tombstones,
+    open_for_reading,
+    open_for_writing,
+)
 from orchestrator.shipping.status import dead_letters, statuses
 
 DUMPS = Path(__file__).parents[1]
 TABLES = ("response", "decision", "telemetry")
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A log as that version wrote it."""
     with closing(sqlite3.connect(tmp_path / LOG_NAME)) as log:
@@ -38,8 +45,9 @@ def test_an_old_log_gets_the_books_and_keeps_its_rows(old: Path, tmp_path: Path)
     """Its structure is then that of a new one; read only, it stays as it was."""
     with closing(open_for_reading(old)) as log:
         before = [log.execute(f"SELECT id, time_ns, site, node FROM {table}").fetchall() for table in TABLES]
-        assert not has_shipping(log)
-        assert ([], ([], 0)) == (statuses(log), dead_letters(log, 9))
+        version = log.execute("PRAGMA user_version").fetchone()[0]
+        assert (version >= 3, False) == (has_shipping(log), has_tombstones(log))
+        assert (version >= 3, ([], 0)) == (bool(statuses(log)), dead_letters(log, 9))
     open_for_writing(old).close()
     open_for_writing(tmp_path / "new.sqlite3").close()
 
@@ -47,6 +55,7 @@ def test_an_old_log_gets_the_books_and_keeps_its_rows(old: Path, tmp_path: Path)
         assert before == [log.execute(f"SELECT id, time_ns, site, node FROM {table}").fetchall() for table in TABLES]
         assert VERSION == log.execute("PRAGMA user_version").fetchone()[0]
         assert has_shipping(log)
+        assert has_tombstones(log)
     assert structure(tmp_path / "new.sqlite3") == structure(old)
 
 
