@@ -21,12 +21,12 @@ from configs.orchestrator import OrchestratorConfig
 log = logging.getLogger(__name__)
 
 TABLES = ("response", "decision", "telemetry")
-BATCH_ROWS = 500  # of each table in one transaction: some milliseconds
+BATCH_ROWS = 200  # of each table in one transaction: 6 ms of a processor
 MIN_KEPT_ROWS = 100
 TOMBSTONE_FACTOR = 10  # times the age of the row
 TOMBSTONE_BYTES = 120  # in the file, index included
 MAX_TOMBSTONE_SHARE = 0.5  # of max_bytes
-PAUSE_S = 0.1  # between two batches: 5,000 rows of each table a second, several times what a site stores
+PAUSE_S = 0.05  # between two batches: 4,000 rows of each table a second, twice what a thousand devices store
 CHECK_S = 1.0  # where nothing was due the last time
 WARN_S = 3600.0
 INSERT_TOMBSTONES = f"""
@@ -117,8 +117,8 @@ class Expiry:
 
     def _due_tombstones(self, retention: Retention, now_ns: int) -> int:
         """The last id to be deleted, 0 for none: those that are old enough, and the oldest of too many."""
-        first, last = self._connection.execute("SELECT min(id), max(id) FROM tombstone").fetchone()
-        if first is None:
+        (last,) = self._connection.execute("SELECT max(id) FROM tombstone").fetchone()
+        if last is None:
             return 0
         rows = self._connection.execute(
             "SELECT id, expires_ns FROM tombstone ORDER BY id LIMIT ?", (BATCH_ROWS,)
