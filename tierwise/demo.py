@@ -20,7 +20,7 @@ from tierwise.fleet import ORCHESTRATOR, Fleet
 from tierwise.observer import ObservedRound, Observer
 
 FIXED = (Policy.DEVICE_ONLY, Policy.EDGE_ONLY, Policy.CLOUD_ONLY)
-WAIT_LIMIT_S = 30
+WAIT_LIMIT_S = 120  # on an idle machine the first round is there after 5 s
 LAST = 10  # rounds that tell what has been settled on
 MOST_ROUNDS_OF_OTHERS = 10  # a round that was open when the policy changed was still decided by the former one
 
@@ -81,7 +81,7 @@ async def run_demo(
 ) -> DemoResult:
     """Run `phases` (policy and number of rounds) on a started fleet; the first is the learned policy.
 
-    Raises TierwiseError when a process dies or no round completes for 30 s.
+    Raises TierwiseError when a process dies or no round completes for two minutes.
     """
     client = MqttClient(fleet.endpoint, fleet.config.site, NodeId("demo"), "observer", announces_state=False)
     link = asyncio.create_task(client.run(), name="observer-link")
@@ -121,7 +121,7 @@ async def _run_phase(fleet: Fleet, observer: Observer, view: View, policy: Polic
 
 
 async def _wait_watching(fleet: Fleet, awaited: Coroutine[Any, Any, T], what_failed: str) -> T:
-    """What `awaited` gives, while the processes are watched. Raises TierwiseError when one dies, or after 30 s."""
+    """What `awaited` gives, while the processes are watched. Raises TierwiseError when one dies, or after 120 s."""
     task = asyncio.ensure_future(awaited)
     try:
         for _ in range(WAIT_LIMIT_S):

@@ -20,7 +20,7 @@ Prepare = Callable[[MqttClient], object]
 Linked = Callable[..., AbstractAsyncContextManager[MqttClient]]
 
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def linked(site: SiteId) -> Linked:
         prepare(client)
         running = asyncio.create_task(client.run(), name=f"run {node}")
         try:
-            await client.wait_connected(10.0)
+            await client.wait_connected(120.0)
             yield client
         finally:
             await client.stop()

@@ -12,7 +12,7 @@ from broker.topics import Address, Channel, filter_for, filter_for_everything
 from broker.vocabulary import node_id
 
 DEVICE = node_id("device-1")
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @pytest.mark.parametrize(

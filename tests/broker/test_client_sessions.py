@@ -21,7 +21,7 @@ from broker.vocabulary import NodeState, Tier, node_id
 
 DEVICE = node_id("device-1")
 GOAL = Goal(accuracy_floor_percent=89.0, policy="q_learning", policy_version=1)
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def test_stop_publishes_stopped_with_the_session_and_not_the_will(mosquitto_endpoint, linked, soon, collect):

@@ -50,7 +50,7 @@ def test_stop_ends_a_client_that_waits_for_a_silent_broker(site, soon):
             running = asyncio.create_task(client.run())
             await soon(accepted.wait())
             await client.stop()
-            await asyncio.wait_for(running, 2.0)
+            await soon(running)
             return client.connected
 
     assert not asyncio.run(scenario())

@@ -22,7 +22,7 @@ from broker.toxics import Latency
 from broker.vocabulary import new_request_id, node_id
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from configs.node import BrokerSection, NodeConfig, TlsSection
 from device_agent.check import _faults_of_broker
 
 HOME, S1 = SiteId("home"), NodeId("s1")
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from broker import link_proxy
 from broker.link_proxy import Link, LinkProxy
 from broker.toxics import Bandwidth, Latency, LimitData, ResetPeer, Slicer, SlowClose, Stream, Timeout, Toxic
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 SENT = bytes(range(256)) * 16
 T = TypeVar("T")
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]

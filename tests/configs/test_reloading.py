@@ -17,7 +17,7 @@ from configs.reloading import changes, live_keys, with_live
 from configs.watching import Watch
 
 NODE = "version: 1\nsite: home\nnode: s1\ntier: end\n"
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 def node(more: str = "") -> NodeConfig:

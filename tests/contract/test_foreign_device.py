@@ -29,7 +29,7 @@ DEVICE = Path(__file__).parent / "paho_device.py"
 IMAGE = ROOT / "device_agent" / "photos" / "astronaut.jpg"
 NODE, MODELS = "foreign-1", {"d0", "d4"}
 SERVING = {"edge": "edge-1", "cloud": "cloud-1", "end": NODE}
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 Happening = dict[str, Any]
 

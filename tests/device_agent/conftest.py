@@ -23,7 +23,7 @@ from broker.vocabulary import ModelName, NodeId, NodeState, SiteId, Tier
 from configs.node import NodeConfig
 from device_agent.agent import Agent
 
-PATIENCE_S = 30.0  # how long a test waits for what must come; nothing depends on it when all is well
+PATIENCE_S = 120.0  # how long a test waits for what must come; nothing depends on it when all is well
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -204,7 +204,7 @@ def test_telemetry_and_heartbeats_come_and_count_up(bench: Any) -> None:
         async with bench.orchestrator() as orchestrator:
             for channel, handler in ((Channel.TELEMETRY, on_telemetry), (Channel.HEARTBEAT, on_heartbeat)):
                 orchestrator.client.subscribe(filter_for(bench.site, channel), channel, handler)
-            await orchestrator.client.wait_connected(30.0)
+            await orchestrator.client.wait_connected(120.0)
             async with bench.agent(real) as agent, bench.agent(emulated):
                 await bench.until(lambda: len(beats) >= 3 and all(len(each) >= 3 for each in seen.values()))
                 session = agent.client.session

@@ -98,7 +98,7 @@ def test_a_report_is_sent_again_until_it_is_acknowledged(bench: Any, site: SiteI
             client, outbox = outbox_on(bench.endpoint, site, clock)
             async with running(client):
                 sweeps = asyncio.create_task(outbox.send_for_ever(), name="sweeps")
-                await client.wait_connected(30.0)
+                await client.wait_connected(120.0)
                 outbox.add(report(1))
                 await orchestrator.report()
                 clock.advance(RESEND_AFTER_S)
@@ -125,7 +125,7 @@ def test_a_new_report_does_not_wait_behind_a_backlog(bench: Any, site: SiteId) -
             for number in range(5 * BATCH):
                 outbox.add(report(number))
             async with running(client):
-                await client.wait_connected(30.0)
+                await client.wait_connected(120.0)
                 outbox.add(report(9999))
                 arrived = [(await orchestrator.report()).request_id for _ in range(BATCH + 1)]
 

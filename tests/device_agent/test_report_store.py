@@ -166,7 +166,7 @@ def test_a_disk_that_refuses_costs_durability_and_no_request(tmp_path: Path) -> 
         store.forget(gone)
         assert (False, False) == (store.durable, gone in store._waiting)
         store._connection.execute("PRAGMA max_page_count = 100000")
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(120):
             while not store.durable:
                 await asyncio.sleep(0.01)
 

@@ -51,11 +51,12 @@ def test_local_run(bench: Any) -> None:
 
 
 def test_local_run_of_an_emulated_node(bench: Any) -> None:
-    """Its compute time is the given one, and the report says that it is emulated."""
-    emulate = {"vcpus": 1, "reference_ms": {"d7": 1500.0, "d3": 60.0}}
+    """Its compute time is at least the given one, and the report says that it is emulated."""
+    emulate = {"vcpus": 1, "reference_ms": {"d7": 200.0, "d3": 60.0}}
     report = asyncio.run(one_report(bench, bench.config("s1", models=LIGHT, emulate=emulate)))
 
-    assert (Outcome.DONE, True, 1500.0) == (report.outcome, report.emulated, round(report.stages.compute_ms, 6))
+    assert (Outcome.DONE, True) == (report.outcome, report.emulated)
+    assert report.stages.compute_ms > 199.999
 
 
 def test_offload_to_an_edge_agent(bench: Any) -> None:
@@ -103,28 +104,30 @@ def test_a_serving_node_that_is_not_there(bench: Any) -> None:
 
 
 def test_a_serving_node_that_is_full(bench: Any) -> None:
-    """Its refusal `busy` lets the device fall back at once, and the report says so."""
+    """Its refusal `busy` lets one device fall back an hour before its deadline; the other one has its place."""
 
     async def scenario() -> list[Report]:
         edge = bench.config(
             "edge", "edge", models={"pool": ["d7"]}, emulate=FOREVER, service={"workers": 1, "queue_length": 0}
         )
-        async with bench.orchestrator() as orchestrator, bench.process(edge):
+        async with bench.orchestrator() as orchestrator, bench.process(edge) as process:
             await orchestrator.state_of("edge", NodeState.ONLINE)
             async with bench.agent(bench.config("s1", models=LIGHT)), bench.agent(bench.config("s2", models=LIGHT)):
                 orchestrator.decide = lambda _node, request: orchestrator.decision(
-                    request, **TO_EDGE, deadline_ms=2000.0
+                    request, **TO_EDGE, deadline_ms=3_600_000.0
                 )
                 await orchestrator.state_of("s1", NodeState.ONLINE)
                 await orchestrator.state_of("s2", NodeState.ONLINE)
                 orchestrator.open_round()
-                return [await orchestrator.report(), await orchestrator.report()]
+                refused = await orchestrator.report()
+                process.kill()
+                return [refused, await orchestrator.report()]
 
     first, second = asyncio.run(scenario())
 
     assert (Outcome.FALLEN_BACK, Tier.END) == (first.outcome, first.tier)
     assert str(first.reason).startswith("edge: busy")
-    assert "edge: no result in time" == second.reason
+    assert str(second.reason).startswith("edge: edge is offline")
 
 
 @pytest.mark.parametrize(
@@ -224,11 +227,12 @@ def test_a_decision_for_a_model_that_is_not_here(bench: Any) -> None:
 
 def test_a_local_run_that_misses_its_deadline(bench: Any) -> None:
     """The run is given up, and the fallback model runs in its place."""
-    emulate = {"vcpus": 1, "contention": 1.0, "reference_ms": {"d7": 3_600_000.0, "d3": 1500.0}}
+    emulate = {"vcpus": 1, "contention": 1.0, "reference_ms": {"d7": 3_600_000.0, "d3": 200.0}}
     config = bench.config("s1", models=LIGHT, emulate=emulate, service={"discipline": "time_shared"})
     report = asyncio.run(one_report(bench, config, deadline_ms=100.0, fallback_model="d3"))
 
-    assert (Outcome.FALLEN_BACK, "d3", 1500.0) == (report.outcome, report.model, round(report.stages.compute_ms, 6))
+    assert (Outcome.FALLEN_BACK, "d3") == (report.outcome, report.model)
+    assert report.stages.compute_ms > 199.999
     assert str(report.reason).startswith("d7: expired")
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker.clock import ManualClock, SystemClock
-from broker.vocabulary import ModelName, NodeId
+from broker.clock import Clock, ManualClock, SystemClock
+from broker.vocabulary import ModelName, NodeId, Tier
+from configs.demo import DemoConfig
+from configs.loader import load
 from device_agent.emulation.virtual_server import FirstInFirstOut, ProcessorSharing
 from device_agent.service.emulated import EmulatedService
 from device_agent.service.job import Declined, Job, Refusal, Served
 from device_agent.service.service import IntelligentService, RealService
 from model_zoo.errors import BadImage, ModelCorrupt, ModelMissing
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 D0 = ModelName("d0")
 Make = Callable[[Any], IntelligentService]
 
@@ -35,8 +37,19 @@ def emulated(models: Any) -> IntelligentService:
     return EmulatedService(models, FirstInFirstOut(1), {D0: 100.0}, limit=2, clock=SystemClock(), slots=1)
 
 
-def shared(models: Any, reference_ms: float = 5.0, limit: int = 3) -> EmulatedService:
-    return EmulatedService(models, ProcessorSharing(1.0), {D0: reference_ms}, limit, SystemClock())
+def shared(models: Any, clock: Clock, reference_ms: float = 5.0) -> EmulatedService:
+    return EmulatedService(models, ProcessorSharing(1.0), {D0: reference_ms}, 3, clock, slots=3)
+
+
+async def inferred(service: EmulatedService) -> None:
+    """Return when the inferences that have begun are known to the service to have ended."""
+    await asyncio.get_running_loop().run_in_executor(service._thread, lambda: None)
+
+
+def passes(service: EmulatedService, clock: ManualClock, ms: float) -> None:
+    """Let emulated time pass; what the service's timer does at its end is done at once."""
+    clock.advance(ms / 1000)
+    service._step()
 
 
 one_worker = pytest.mark.parametrize("make", [real, emulated])
@@ -179,12 +192,18 @@ def test_real_jobs_run_together_as_far_as_there_are_slots(models: Any) -> None:
 
 
 def test_emulated_result_is_held_back_until_the_virtual_finish(models: Any) -> None:
-    """A job alone reports its reference time exactly, though the inference took none."""
+    """A job alone reports its reference time exactly, and not before, though the inference has ended."""
 
     async def scenario() -> None:
-        service = shared(models, reference_ms=40.0)
+        clock = ManualClock()
+        service = shared(models, clock, reference_ms=40.0)
         models.gate.set()
-        served = await service.submit(job("a"))
+        future = service.submit(job("a"))
+        await inferred(service)
+        passes(service, clock, 39.9)
+        assert not future.done()
+        passes(service, clock, 0.2)
+        served = await future
 
         assert isinstance(served, Served)
         assert math.isclose(40.0, served.compute_ms, abs_tol=1e-6)
@@ -195,33 +214,64 @@ def test_emulated_result_is_held_back_until_the_virtual_finish(models: Any) -> N
 
 
 def test_emulated_jobs_slow_each_other_down(models: Any) -> None:
-    """With contention 1, three jobs that come together take about three times the reference time."""
+    """With contention 1, three jobs that come together take three times the reference time."""
 
     async def scenario() -> None:
-        service = shared(models, reference_ms=100.0)
+        clock = ManualClock()
+        service = shared(models, clock, reference_ms=100.0)
         models.gate.set()
-        served = await asyncio.gather(*(service.submit(job(name)) for name in "abc"))
+        futures = [service.submit(job(name)) for name in "abc"]
+        await inferred(service)
+        passes(service, clock, 1000.0)
+        served = await asyncio.gather(*futures)
 
-        # They are submitted microseconds apart, so not quite three times.
-        assert all(isinstance(one, Served) and 290 < one.compute_ms <= 300.001 for one in served)
+        assert [300.0] * 3 == [round(one.compute_ms, 6) for one in served if isinstance(one, Served)]
         await service.drain(5.0)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("tier", "users", "paper_ms"), [(Tier.END, 1, 459.0), (Tier.EDGE, 5, 1140.0), (Tier.CLOUD, 5, 665.0)]
+)
+def test_the_nodes_of_the_demo_serve_in_the_papers_times(models: Any, tier: Tier, users: int, paper_ms: float) -> None:
+    """Section 6.1.1: 459 ms alone on a device, 1140 and 665 ms with five users of edge and cloud, within 5 %."""
+    emulate = load(CONFIGS / "demo.yaml", DemoConfig).emulate[tier]
+
+    async def scenario() -> list[Served | Declined]:
+        clock = ManualClock()
+        server = ProcessorSharing(emulate.contention, emulate.vcpus)
+        service = EmulatedService(models, server, emulate.reference_ms, users, clock, slots=users)
+        models.gate.set()
+        futures = [service.submit(job(f"image {user}")) for user in range(users)]
+        await inferred(service)
+        passes(service, clock, 5000.0)
+        served = await asyncio.gather(*futures)
+        assert 0 == service.overruns
+        await service.drain(5.0)
+        return served
+
+    served = asyncio.run(scenario())
+
+    for one in served:
+        assert isinstance(one, Served)
+        assert one.compute_ms == pytest.approx(paper_ms, rel=0.05)
 
 
 def test_an_inference_that_overran_is_counted_and_reported_as_long_as_it_was(models: Any) -> None:
     """The virtual server was done first; the result comes when it is there, and its time says so."""
 
     async def scenario() -> None:
-        service = shared(models, reference_ms=1.0)
+        clock = ManualClock()
+        service = shared(models, clock, reference_ms=1.0)
         future = service.submit(job("a"))
-        opener = threading.Timer(0.05, models.gate.set)
-        opener.start()
+        passes(service, clock, 50.0)
+        assert not future.done()
+        models.gate.set()
         served = await future
-        opener.join()
 
         assert isinstance(served, Served)
-        assert served.compute_ms > 1.0
+        assert 50.0 == round(served.compute_ms, 6)
         assert 1 == service.overruns
         await service.drain(5.0)
 
@@ -232,7 +282,7 @@ def test_emulated_job_given_up_while_it_runs_frees_the_node(models: Any) -> None
     """The virtual server forgets a job that nobody waits for."""
 
     async def scenario() -> None:
-        service = shared(models, reference_ms=1e6)
+        service = shared(models, SystemClock(), reference_ms=1e6)
         future = service.submit(job("a"))
         future.cancel()
         await asyncio.sleep(0)
@@ -248,7 +298,7 @@ def test_a_model_without_an_emulated_time_is_unknown(models: Any) -> None:
     """It is declined at once."""
 
     async def scenario() -> None:
-        service = shared(models)
+        service = shared(models, SystemClock())
 
         assert Refusal.UNKNOWN_MODEL is (await service.submit(job("a", model="d7"))).refusal  # type: ignore[union-attr]
         await service.drain(5.0)
@@ -260,13 +310,14 @@ def test_emulated_cpu_is_busy_while_a_job_is_in_service(models: Any) -> None:
     """One job on one emulated vCPU is 100 %, none is 0 %, whatever this machine does."""
 
     async def scenario() -> None:
-        service = shared(models, reference_ms=1e6)
+        clock = ManualClock()
+        service = shared(models, clock, reference_ms=1e6)
         service.cpu_percent()
-        await asyncio.sleep(0.01)
+        clock.advance(10.0)
         idle = service.cpu_percent()
         future = service.submit(job("a"))
         service.cpu_percent()
-        await asyncio.sleep(0.01)
+        clock.advance(10.0)
 
         assert (0.0, 100.0) == (idle, round(service.cpu_percent(), 6))
         future.cancel()

@@ -31,7 +31,7 @@ class Sender:
         self.client.publish(address, image, correlation=request.encode() if request else None, properties=properties)
 
     async def result(self) -> Result:
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(120):
             return await self.results.get()
 
     def _on_result(self, inbound: Inbound) -> None:
@@ -50,7 +50,7 @@ def exchange(bench: Any, scenario: Any, **sections: Any) -> None:
         async with bench.orchestrator() as orchestrator:
             sender = Sender(MqttClient(bench.endpoint, bench.site, NodeId("s1"), "test", announces_state=False))
             link = asyncio.create_task(sender.client.run(), name="sender-link")
-            await sender.client.wait_connected(30.0)
+            await sender.client.wait_connected(120.0)
             async with bench.agent(bench.config("edge", "edge", models={"pool": ["d7"]}, **sections)) as edge:
                 await orchestrator.state_of("edge", NodeState.ONLINE)
                 await scenario(sender, edge)
@@ -223,7 +223,7 @@ def test_a_node_that_is_stopped_hands_back_what_waits(bench: Any) -> None:
         async with bench.orchestrator() as orchestrator:
             sender = Sender(MqttClient(bench.endpoint, bench.site, NodeId("s1"), "test", announces_state=False))
             link = asyncio.create_task(sender.client.run(), name="sender-link")
-            await sender.client.wait_connected(30.0)
+            await sender.client.wait_connected(120.0)
             slow = {"vcpus": 1, "reference_ms": {"d7": 500.0}}
             config = bench.config("edge", "edge", models={"pool": ["d7"]}, emulate=slow)
             async with bench.agent(config) as edge:

@@ -32,7 +32,7 @@ S1, S2 = NodeId("s1"), NodeId("s2")
 EDGE, D4 = Action(Tier.EDGE, ModelName("d0")), Action(Tier.END, ModelName("d4"))
 WHY = Why(312.4, 9.1, "d4@end", 340.0, 12.5, "floor,load", "best")
 SAID = Explanation(EDGE, 312.4, 9.1, D4, 340.0, 12.5, (Bound.FLOOR, Bound.LOAD), Reason.BEST)
-PATIENCE_S = 15
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

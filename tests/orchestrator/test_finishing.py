@@ -98,7 +98,7 @@ def test_rounds_that_completed_meanwhile_share_one_checkpoint(
             finisher.finish(_entry(number), Decided(joint, 1, 5000.0, 10_000.0))
         assert finisher.busy
         running = asyncio.create_task(finisher.run(), name="finisher")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(120):
             await finisher.close()
         running.cancel()
         assert not finisher.busy

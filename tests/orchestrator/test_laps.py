@@ -21,7 +21,7 @@ from orchestrator.simulator.families import world_of
 from orchestrator.simulator.world import World
 from orchestrator.standing import Standing, fit
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 class Site:

@@ -24,7 +24,7 @@ from orchestrator.nodes import Registry
 from orchestrator.overload import MANY_PER_S
 from orchestrator.policies import Policies
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 FLOOR = 850
 
 

@@ -207,7 +207,7 @@ def test_what_was_learned_is_saved_after_the_new_number_of_rounds(
         running = asyncio.create_task(finisher.run(), name="finisher")
         d0 = Action(Tier.END, ModelName("d0"))
         saves = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             for number, every in ((1, 1000), (2, 1)):
                 finisher.reconfigure(every)
                 joint = JointDecision(observe(1), Choice((d0,)), (ModelName("d0"),), "counting", agent, None, ())

@@ -26,7 +26,7 @@ from orchestrator.log_writer import LogWriter
 from orchestrator.response_log import LOG_NAME, VERSION, last_round, open_for_reading, open_for_writing
 
 S1, S2 = NodeId("s1"), NodeId("s2")
-PATIENCE_S = 15
+PATIENCE_S = 120.0
 DAY_S, NS = 86_400, 1_000_000_000
 FULL_DISK = ("fiu-run", "-x", "-c", "enable name=posix/io/rw/pwrite*,failinfo=28")
 

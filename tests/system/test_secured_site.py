@@ -20,7 +20,7 @@ from broker.messages import Report, Round
 from broker.topics import Channel, filter_for
 from broker.vocabulary import NodeId, Outcome, SiteId
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 REPORTS = 6
 HOME = SiteId("home")
 ROLES = {
@@ -38,6 +38,8 @@ def _files(site: Site, directory: Path) -> dict[str, Path]:
             "serving_nodes": {"edge": ["edge"]},
             "goal": {"policy": "random", "accuracy_floor": "min"},
             "files": {"directory": str(directory / "files")},
+            "rounds": {"deadline_ms": 600_000.0},
+            "reward": {"maximum_response_ms": 1_000_000.0},
             "seed": 3,
         },
         "edge": {"tier": "edge", "models": {"pool": ["d0"]}, "emulate": {"reference_ms": {"d0": 5.0}}},
@@ -75,7 +77,7 @@ async def _watch(site: Site, files: dict[str, Path], directory: Path) -> tuple[l
     for channel in (Channel.REPORT, Channel.ROUND):
         client.subscribe(filter_for(HOME, channel), channel, hear)
     link = asyncio.create_task(client.run(), name="screen")
-    await client.wait_connected(10.0)
+    await client.wait_connected(120.0)
     with ExitStack() as stack:
         for name, file in files.items():
             module = ["tierwise", "orchestrator"] if name == "orchestrator" else ["device_agent"]
@@ -96,6 +98,7 @@ async def _watch(site: Site, files: dict[str, Path], directory: Path) -> tuple[l
 @pytest.mark.models
 @pytest.mark.system
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 def test_a_secured_site_does_rounds_and_nothing_that_it_needs_is_refused(tmp_path: Path) -> None:
     """Local and offloaded, decided and reported; no node has a subscription or publish refused."""
     accounts = [Account(NodeId(name), role) for name, role in ROLES.items()]

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker.client import Endpoint
 from broker.vocabulary import SiteId
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class Stranger:

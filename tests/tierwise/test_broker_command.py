@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.mosquitto
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def command(*arguments: str) -> list[str]:

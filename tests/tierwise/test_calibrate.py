@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -19,19 +18,14 @@ from model_zoo.manifest import load_manifest
 from orchestrator.accuracy import accuracies_of
 from orchestrator.response_log import LOG_NAME, open_for_writing
 from orchestrator.simulator.site import site_of
+from tests.commands import tierwise
 
 LOCAL_MS = {"d0": 80.0, "d7": 8.0}
 START_NS = 1_795_000_000_000_000_000
 
 
 def calibrate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tierwise", "calibrate", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return tierwise("calibrate", *arguments)
 
 
 ROUNDS = (("end d0", "edge d0"), ("edge d0", "edge d0"), ("cloud d0", "end d7"), ("end d7", "cloud d0"))

@@ -9,20 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import tierwise
 from tierwise.__main__ import COMMANDS, main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def tierwise(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tierwise", *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
-
-
 def test_help_names_every_subcommand_and_an_example() -> None:
     """`tierwise --help` is where a user starts."""
-    done = tierwise("--help")
+    command = [sys.executable, "-m", "tierwise", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 0
     assert all(name in done.stdout for name in [*COMMANDS, "Example"])

@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 GOOD = "version: 1\nsite: home\nnode: s1\ntier: end\n"
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 # Ctrl-C reaches a process through the terminal that is its own.
 OWN_TERMINAL = (
     "import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); sys.argv[0] = 'tierwise'; "

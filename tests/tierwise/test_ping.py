@@ -19,7 +19,7 @@ from broker.vocabulary import NodeState, SiteId, Tier, node_id
 from tierwise.person import linked
 from tierwise.pinging import OnePing, Trip, spread
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 def _with_edge(endpoint: Endpoint, site: SiteId, ask: Callable[..., Coroutine[Any, Any, Any]], *arguments: str) -> Any:
@@ -29,7 +29,7 @@ def _with_edge(endpoint: Endpoint, site: SiteId, ask: Callable[..., Coroutine[An
         edge = MqttClient(endpoint, site, node_id("edge-1"), "agent")
         PingAnswering(edge, SystemClock())
         async with linked(edge):
-            await edge.wait_connected(10.0)
+            await edge.wait_connected(120.0)
             place = ["--site", site, "--host", endpoint.host, "--port", str(endpoint.port)]
             command = [sys.executable, "-m", "tierwise", "ping", "edge-1", *arguments, *place]
             pipe = asyncio.subprocess.PIPE

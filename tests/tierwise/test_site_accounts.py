@@ -30,7 +30,7 @@ from tierwise.person import endpoint_of
 from tierwise.site_accounts import accounts_of
 from tierwise.watched_files import WatchedFiles
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 SITE = """
 version: 1
 site: home

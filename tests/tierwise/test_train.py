@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from orchestrator.checkpoint import read_checkpoint
+from tests.commands import tierwise
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
     )
 
 
@@ -68,7 +69,7 @@ def test_it_says_how_it_went_and_where_the_checkpoint_lies(tmp_path: Path) -> No
 )
 def test_a_mistake_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
     """No traceback, the allowed values, exit code 1 for what a file or an agent refuses and 2 for wrong usage."""
-    done = train(*arguments, "--directory", str(tmp_path))
+    done = tierwise("train", *arguments, "--directory", str(tmp_path))
 
     assert code == done.returncode, done.stderr
     assert told in " ".join(done.stderr.replace("│", " ").split())

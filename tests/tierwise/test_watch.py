@@ -19,7 +19,7 @@ from broker.vocabulary import SiteId
 from tierwise.person import Bus
 from tierwise.watching import MOST_WAITING, Watching
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 STATE = '{"session": 7, "state": "offline"}'
 
 

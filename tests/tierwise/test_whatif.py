@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from orchestrator.accuracy import accuracies_of
 from orchestrator.agents.factored import Factored
 from orchestrator.checkpoint import write_checkpoint
 from orchestrator.simulator.families import world_of
+from tests.commands import tierwise
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _whatif(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tierwise", "whatif", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return tierwise("whatif", *arguments)
 
 
 def test_it_prints_a_table_and_draws_the_curve(directory: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tierwise.site_accounts import BrokerPlace, tell_broker
 
 HOME = SiteId("home")
 S1, S2, S3, ALICE = NodeId("s1"), NodeId("s2"), NodeId("s3"), NodeId("alice")
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def topic(node: NodeId, channel: Channel) -> str:

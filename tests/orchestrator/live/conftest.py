@@ -37,7 +37,7 @@ from configs.orchestrator import OrchestratorConfig
 
 MODELS = tuple(ModelName(f"d{place}") for place in range(8))
 ORCHESTRATOR = NodeId("orchestrator")
-PATIENCE_S = 15.0
+PATIENCE_S = 120.0
 
 
 @dataclass
@@ -203,7 +203,7 @@ class Site:
     async def _connect(self, client: MqttClient) -> None:
         self._clients.append(client)
         self._tasks.append(asyncio.create_task(client.run(), name=f"link-{client.node}"))
-        await client.wait_connected(10.0)
+        await client.wait_connected(120.0)
 
     async def _beat(self, node: ScriptedNode) -> None:
         seq = 1

@@ -23,13 +23,13 @@ async def _change(process: Any, until: str, **values: Any) -> None:
         text = put(text, key.replace("__", "."), value)
     process.config_file.write_text(text, encoding="utf-8")
     process._process.send_signal(signal.SIGHUP)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while until not in process.log():
             await asyncio.sleep(0.02)
 
 
 async def _goal(watcher: Any, policy: str) -> Goal:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             goal: Goal = await watcher.goals.get()
             if goal.policy == policy:

@@ -28,7 +28,7 @@ from tests.orchestrator.shipping.books import Ship, change, differing, table
 
 pytestmark = pytest.mark.influxdb
 
-PATIENCE_S = 30
+PATIENCE_S = 120.0
 
 
 @pytest.mark.parametrize("gzip", [True, False])

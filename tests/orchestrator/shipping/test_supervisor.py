@@ -24,7 +24,7 @@ from orchestrator.shipping import supervisor
 from orchestrator.shipping.status import statuses
 from orchestrator.shipping.supervisor import ShippingProcess
 
-PATIENCE_S = 30
+PATIENCE_S = 120.0
 
 
 def waiting(directory: Path) -> int:
