@@ -38,7 +38,7 @@ def emulated(models: Any) -> IntelligentService:
 
 
 def shared(models: Any, clock: Clock, reference_ms: float = 5.0) -> EmulatedService:
-    return EmulatedService(models, ProcessorSharing(1.0), {D0: reference_ms}, 3, clock, slots=3)
+    return EmulatedService(models, ProcessorSharing(1.0), {D0: reference_ms}, 3, clock)
 
 
 async def inferred(service: EmulatedService) -> None:
@@ -241,7 +241,7 @@ def test_the_nodes_of_the_demo_serve_in_the_papers_times(models: Any, tier: Tier
     async def scenario() -> list[Served | Declined]:
         clock = ManualClock()
         server = ProcessorSharing(emulate.contention, emulate.vcpus)
-        service = EmulatedService(models, server, emulate.reference_ms, users, clock, slots=users)
+        service = EmulatedService(models, server, emulate.reference_ms, users, clock)
         models.gate.set()
         futures = [service.submit(job(f"image {user}")) for user in range(users)]
         await inferred(service)
