@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any, Protocol, TypeVar
@@ -77,9 +77,13 @@ class DemoResult:
 
 
 async def run_demo(
-    fleet: Fleet, view: View, phases: list[tuple[Policy, int]], top5_tenths: Mapping[ModelName, int]
+    fleet: Fleet,
+    view: View,
+    phases: list[tuple[Policy, int]],
+    top5_tenths: Mapping[ModelName, int],
+    counts: Callable[[ObservedRound], bool] = lambda _round: True,
 ) -> DemoResult:
-    """Run `phases` (policy and number of rounds) on a started fleet; the first is the learned policy.
+    """Run `phases` (policy and number of rounds that `counts`) on a started fleet; the first is the learned policy.
 
     Raises TierwiseError when a process dies or no round completes for two minutes.
     """
@@ -93,7 +97,7 @@ async def run_demo(
             view.phase(policy, count)
             if policy != phases[0][0]:
                 observer.set_goal(ORCHESTRATOR, GoalSet(policy=policy))
-            rounds[policy] = await _run_phase(fleet, observer, view, policy, count)
+            rounds[policy] = await _run_phase(fleet, observer, view, policy, count, counts)
         stopping = asyncio.to_thread(fleet.stop_devices)
         await asyncio.gather(stopping, _wait_watching(fleet, observer.wait_gone(fleet.devices), "devices did not stop"))
     finally:
@@ -103,15 +107,23 @@ async def run_demo(
     return DemoResult(rounds[phases[0][0]], figures, len(observer.requests))
 
 
-async def _run_phase(fleet: Fleet, observer: Observer, view: View, policy: Policy, count: int) -> list[ObservedRound]:
+async def _run_phase(
+    fleet: Fleet,
+    observer: Observer,
+    view: View,
+    policy: Policy,
+    count: int,
+    counts: Callable[[ObservedRound], bool],
+) -> list[ObservedRound]:
     done: list[ObservedRound] = []
     others = 0
     while len(done) < count:
         round_ = await _wait_watching(fleet, observer.complete.get(), "no round was completed")
         decided_by = None if round_.summary is None else round_.summary.policy
         if decided_by == policy:
-            done.append(round_)
-            view.complete(round_, len(done))
+            if counts(round_):
+                done.append(round_)
+                view.complete(round_, len(done))
         elif (others := others + 1) > MOST_ROUNDS_OF_OTHERS:
             raise TierwiseError(
                 f"rounds are decided by {decided_by}, not by {policy}; the orchestrator's log says why: "

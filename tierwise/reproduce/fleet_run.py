@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from tempfile import mkdtemp
 
 from broker.errors import TierwiseError
-from broker.vocabulary import Link, NodeId
+from broker.vocabulary import Link, NodeId, Outcome
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import load
 from configs.orchestrator import Policy
@@ -71,7 +72,8 @@ def run_fleet(
 ) -> Site:
     """Run `phases` on the paper's site with the weak links of `experiment`, and stop it.
 
-    The orchestrator begins with what `agent` has learned. Raises TierwiseError when a process dies, or no round ends.
+    Only rounds count in which every device did as decided: what a busy machine makes late is not to be measured. The
+    orchestrator begins with what `agent` has learned. Raises TierwiseError when a process dies, or no round ends.
     """
     shipped = load(Path(str(resources.files("configs") / "demo.yaml")), DemoConfig)
     config = shipped.model_copy(update={"policy": phases[0][0]})
@@ -82,8 +84,15 @@ def run_fleet(
             write_checkpoint(fleet.log_directory / f"{agent.name}.npz", agent.save())
         tell(0.0, f"{experiment}: starting broker, orchestrator and nodes")
         fleet.start()
-        asyncio.run(run_demo(fleet, _Counter(phases, experiment, tell), [*phases], dict(accuracies().tenths)))
+        as_decided = partial(_is_as_decided, len(fleet.devices))
+        counter = _Counter(phases, experiment, tell)
+        asyncio.run(run_demo(fleet, counter, [*phases], dict(accuracies().tenths), as_decided))
     return Site(directory, links)
+
+
+def _is_as_decided(devices: int, round_: ObservedRound) -> bool:
+    ended = [outcome.report.outcome for outcome in round_.outcomes.values() if outcome.report is not None]
+    return [Outcome.DONE] * devices == ended
 
 
 @contextmanager
