@@ -3,7 +3,8 @@
     python -m testbed.malicious --seed 7 --minutes 10 --json results/reliability/malicious.json
 
 First all ten devices are honest (`--quiet` seconds); then three of them are replaced by attackers with their
-certificates: each attack alone in turn, then one to three at a time at random. The same seed gives the same schedule.
+certificates: each attack alone in turn, then one to three at a time at random. In between they rest, and what honest
+devices get then is what the rate under attack is compared with. The same seed gives the same schedule.
 Exit codes: 0 honest devices kept 80 % of their rate, the floor was held over them and nothing was lost or doubled;
 1 not so; 2 wrong usage; 130 interrupted.
 """
@@ -55,6 +56,7 @@ SEGMENT_S = 20.0
 SETTLE_S = 3.0  # at the begin of each span, or a quarter of it, not counted: what was under way before
 STOP_TIMEOUT_S = 15.0
 DRAIN_TIMEOUT_S = 120.0
+Spans = list[tuple[float, float, tuple[str, ...]]]  # from when to when (wall clock) which attacks were on
 
 
 class Programs:
@@ -145,19 +147,18 @@ def start_site(programs: Programs, directory: Path, seed: int) -> None:
         )
 
 
-async def attack(site: Site, segments: list[Segment]) -> list[tuple[float, float, tuple[str, ...]]]:
+async def attack(site: Site, segments: list[Segment]) -> Spans:
     """Run the schedule; from when to when (wall clock) which attacks were on."""
     shipped = open_source(ImagesSection()).next()
     image = encode_for_offload(shipped.content, 224, 90)
     attackers = {name: Attacker(site.endpoint(NodeId(name)), SITE, NodeId(name), EDGE, image) for name in MALICIOUS}
     tasks = [asyncio.create_task(attacker.run(), name=name) for name, attacker in attackers.items()]
-    spans = []
+    spans: Spans = []
     try:
         for segment in segments:
             active = dict(segment.attacks)
-            print(
-                f"{segment.at_s:6.0f} s", ", ".join(f"{name}: {what}" for name, what in active.items()), file=sys.stderr
-            )
+            doing = ", ".join(f"{name}: {what}" for name, what in active.items()) or "rest"
+            print(f"{segment.at_s:6.0f} s  {doing}", file=sys.stderr)
             for name, attacker in attackers.items():
                 attacker.become(active.get(name))
             began_s = time.time()
@@ -197,25 +198,30 @@ def trial(
         emptied = drained(programs, "tamed", tamed_stop)
         spans = asyncio.run(attack(site, segments))
         emptied = drained(programs, "honest", honest_stop) and emptied
+    figures, faults = judged(directory, quiet, spans)
+    if not emptied:
+        faults.append("devices could not hand in all of their reports")
+    return {"schedule": fingerprint(segments), **figures}, faults
+
+
+def judged(directory: Path, quiet: tuple[float, float], spans: Spans) -> tuple[dict[str, Any], list[str]]:
+    """What honest devices got while all were honest (`quiet`), and in each of `spans`; and what must not be."""
     log = directory / "orchestrator" / LOG_NAME
     answers = read_answers(log, HONEST)
-    before = window(answers, HONEST, [quiet])
-    settle_s = min(SETTLE_S, segment_s / 4)
-    counted = [(start_s + settle_s, end_s, attacks) for start_s, end_s, attacks in spans]
-    during = window(answers, HONEST, [(start_s, end_s) for start_s, end_s, _ in counted])
+    counted = [(start_s + min(SETTLE_S, (end_s - start_s) / 4), end_s, what) for start_s, end_s, what in spans]
+    before = window(answers, HONEST, [(start_s, end_s) for start_s, end_s, what in counted if not what])
+    during = window(answers, HONEST, [(start_s, end_s) for start_s, end_s, what in counted if what])
     books = read_folder(directory / "ledgers")
     # What attackers have made up are rows of nobody's; what counts is what honest devices issued.
     verdict = judge(books, [row for row in read_effects(log) if row.request_id in books.drawn], [])
     faults = faults_of(
         before, during, FLOOR_PERCENT, verdict.lost_count, verdict.doubled_count, verdict.acknowledged_without_row
     )
-    if not emptied:
-        faults.append("devices could not hand in all of their reports")
     figures = {
-        "schedule": fingerprint(segments),
         "floor_percent": FLOOR_PERCENT,
         "rate_kept_percent": 100 * during.per_s / max(before.per_s, 1e-9),
-        "without_attackers": asdict(before),
+        "ten_honest_devices": asdict(window(answers, HONEST, [quiet])),
+        "attackers_rest": asdict(before),
         "under_attack": asdict(during),
         "by_attack": {name: asdict(window(answers, HONEST, spans_of)) for name, spans_of in by_attack(counted).items()},
         "honest_ids": verdict.issued,

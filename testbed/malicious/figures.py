@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+REST = "rest"
 MIN_RATE = 0.8  # of the rate without attackers
 NS = 1_000_000_000
 
@@ -70,10 +71,10 @@ def window(answers: Sequence[Answer], honest: Collection[str], spans: Sequence[t
 
 
 def by_attack(spans: Sequence[tuple[float, float, tuple[str, ...]]]) -> dict[str, list[tuple[float, float]]]:
-    """The spans in which one attack was alone, by its name; those with several are `mixed`."""
+    """The spans in which one attack was alone, by its name; those with several are `mixed`, with none `rest`."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for start_s, end_s, attacks in spans:
-        found[attacks[0] if len(attacks) == 1 else "mixed"].append((start_s, end_s))
+        found["mixed" if len(attacks) > 1 else attacks[0] if attacks else REST].append((start_s, end_s))
     return dict(found)
 
 

@@ -17,12 +17,22 @@ def test_a_seed_gives_the_same_schedule_and_another_one_another() -> None:
 def test_each_attack_comes_alone_and_then_one_to_three_devices_at_a_time() -> None:
     """Nothing is left out, nobody attacks in two ways at once, and the time is filled."""
     segments = schedule(7, ATTACKERS, 600, 20)
-    alone = [attacks for segment in segments[: len(Attack)] for attacks in segment.attacks]
-    mixed = [dict(segment.attacks) for segment in segments[len(Attack) :]]
+    attacks = [segment for segment in segments if segment.attacks]
+    alone = [one for segment in attacks[: len(Attack)] for one in segment.attacks]
+    mixed = [dict(segment.attacks) for segment in attacks[len(Attack) :]]
 
     assert [("bad1", attack) for attack in Attack] == alone
     assert {1, 2, 3} == {len(active) for active in mixed}
-    assert [20.0 * number for number in range(30)] == [segment.at_s for segment in segments]
+    assert 600 == sum(segment.lasts_s for segment in attacks)
+
+
+def test_after_each_three_attacks_there_is_a_rest() -> None:
+    """One segment follows the other without a gap."""
+    segments = schedule(7, ATTACKERS, 600, 20)
+    ends_s = [segment.at_s + segment.lasts_s for segment in segments]
+
+    assert [3, 7, 11] == [number for number, segment in enumerate(segments) if not segment.attacks][:3]
+    assert [segment.at_s for segment in segments[1:]] == ends_s[:-1]
 
 
 def _answer(at_s: float, node: str = "s1", outcome: str = "done", tenths: int = 850) -> Answer:
@@ -39,10 +49,12 @@ def test_a_window_counts_what_was_stored_in_its_spans() -> None:
 
 
 def test_spans_with_one_attack_are_told_by_its_name() -> None:
-    """Those with several are mixed."""
-    spans = [(0.0, 1.0, ("a",)), (1.0, 2.0, ("a", "b")), (2.0, 3.0, ("a",))]
+    """Those with several are mixed, those with none are rest."""
+    spans: list[tuple[float, float, tuple[str, ...]]] = [
+        (0.0, 1.0, ("a",)), (1.0, 2.0, ("a", "b")), (2.0, 3.0, ("a",)), (3.0, 4.0, ()),
+    ]  # fmt: skip
 
-    assert {"a": [(0.0, 1.0), (2.0, 3.0)], "mixed": [(1.0, 2.0)]} == by_attack(spans)
+    assert {"a": [(0.0, 1.0), (2.0, 3.0)], "mixed": [(1.0, 2.0)], "rest": [(3.0, 4.0)]} == by_attack(spans)
 
 
 def test_a_run_fails_for_a_low_rate_a_broken_floor_and_every_lost_id() -> None:
