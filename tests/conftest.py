@@ -19,10 +19,13 @@ settings.load_profile("tierwise")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever uses a real Mosquitto carries its mark."""
+    """Whoever uses a real Mosquitto carries its mark; files with slow tests come first, so that of several workers none
+    is left alone with one of them in the end."""
     for item in items:
         if {"mosquitto", "own_mosquitto"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.mosquitto)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

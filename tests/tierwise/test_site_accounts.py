@@ -25,6 +25,7 @@ from configs.loader import load
 from configs.mosquitto import MosquittoConfig
 from configs.node import BrokerSection, TlsSection
 from configs.site import SiteConfig
+from tests.commands import tierwise
 from tierwise.node_files import bring_up_to_date
 from tierwise.person import endpoint_of
 from tierwise.site_accounts import accounts_of
@@ -42,10 +43,6 @@ port: 1
 """
 TELEMETRY = topic_for(Address(SiteId("home"), NodeId("s3"), Channel.TELEMETRY))
 
-
-def tierwise(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tierwise", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
