@@ -28,7 +28,7 @@ from broker.outgoing import Outgoing, outgoing
 from broker.paho_link import LinkEvents, PahoLink, Will
 from broker.publish_packet import FAILED, SESSION_TAKEN_OVER, Publish
 from broker.rate_limit import RateLimit, RefusalLog
-from broker.tls import why_no_link
+from broker.tls import TLS_FORGOTTEN, speaks_tls, why_no_link
 from broker.topics import Address, Channel, topic_for
 from broker.vocabulary import NodeId, NodeState, SiteId
 
@@ -90,6 +90,7 @@ class MqttClient:
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
         self._why = ""  # there is no link
+        self._speaks_tls: bool | None = None  # what listens, though this client was given no certificate
         self._rng = rng or random.Random()
         self._closed: tuple[float, int] | None = None  # when the last link ended without a reason, and its session
         self._taken_over_s: float | None = None  # when another client last took this one's session
@@ -196,14 +197,22 @@ class MqttClient:
             try:
                 await self._link_once()
             except (OSError, NotConnected, TlsUnusable) as error:
-                self._why = f": {why_no_link(error)}"
-                event(log, logging.WARNING, "no_link", node=self.node, broker=self._endpoint, error=why_no_link(error))
+                why = await self._why_no_link(error)
+                self._why = f": {why}"
+                event(log, logging.WARNING, "no_link", node=self.node, broker=self._endpoint, error=why)
             if self._clock.monotonic() - started_s >= STABLE_S:
                 delay_s = self._endpoint.reconnect_min_s
             if not self._stopping:
                 backoff_s, self._backoff_s = self._backoff_s, 0.0
                 await asyncio.sleep(backoff_s + delay_s * self._rng.uniform(0.5, 1.0))
                 delay_s = min(delay_s * 2, self._endpoint.reconnect_max_s)
+
+    async def _why_no_link(self, error: Exception) -> str:
+        """What `error` says; where a connection in plain text was closed, first whether the port speaks TLS."""
+        endpoint = self._endpoint
+        if endpoint.tls is None and not isinstance(error, ConnectionRefusedError) and self._speaks_tls is None:
+            self._speaks_tls = await speaks_tls(endpoint.host, endpoint.port)
+        return TLS_FORGOTTEN.format(port=endpoint.port) if self._speaks_tls else why_no_link(error)
 
     async def _link_once(self) -> None:
         """One link, from its first packet to its last. Raises OSError, NotConnected, TlsUnusable."""

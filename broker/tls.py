@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import ssl
@@ -29,6 +30,13 @@ _MENDED_BY = {
     62: _ANOTHER_HOST,
     64: _ANOTHER_HOST,
 }
+
+
+PROBE_TIMEOUT_S = 3.0
+TLS_FORGOTTEN = (
+    "port {port} speaks TLS, and no certificate was given: a person gives --tls-directory, a node and the orchestrator "
+    "`tls` in the section `broker` of their YAML"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,21 @@ def why_no_link(error: Exception) -> str:
     """What a failed connection says, and how to mend it where the broker's certificate was not accepted."""
     mend = _MENDED_BY.get(error.verify_code) if isinstance(error, ssl.SSLCertVerificationError) else None
     return f"{error}; {mend}" if mend else str(error)
+
+
+async def speaks_tls(host: str, port: int) -> bool:
+    """Whether what listens there answers a TLS handshake; any certificate will do, and nothing is sent after it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")  # it wants a certificate of ours, or another version
+    except (OSError, UnicodeError):  # nothing listens, no TLS, no answer in time, or no host name
+        return False
+    writer.transport.abort()
+    return True
 
 
 def _load(context: ssl.SSLContext, tls: Tls) -> None:

@@ -23,12 +23,13 @@ from configs.loader import load
 from configs.mosquitto import MosquittoConfig
 from configs.node import BrokerSection, NodeConfig
 from configs.orchestrator import OrchestratorConfig
+from configs.site import SiteConfig
 
 CONNECT_TIMEOUT_S = 5.0
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML of a node, the orchestrator or the broker, for site, host and port."),
+    typer.Option("--config", help="YAML of a node, the orchestrator, the broker or the site, for site, host and port."),
 ]
 Site = Annotated[str | None, typer.Option(help="The site; by default that of --config.")]
 Host = Annotated[str | None, typer.Option(help="The broker's host; by default that of --config, else 127.0.0.1.")]
@@ -77,7 +78,7 @@ def bus_of(
     config: Path | None, site: str | None, host: str | None, port: int | None, tls_directory: Path | None
 ) -> Bus:
     """What the options say; they win over the file. Raises ConfigError, TlsUnusable, typer.BadParameter."""
-    broker, chosen = (BrokerSection(), None) if config is None else _read(config)
+    broker, chosen = (BrokerSection(), None) if config is None else _read(config, tls_directory)
     changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     if site is not None:
         try:
@@ -116,8 +117,45 @@ async def linked(client: C) -> AsyncIterator[C]:
         await asyncio.gather(link, return_exceptions=True)
 
 
-def _read(config: Path) -> tuple[BrokerSection, SiteId | None]:
+@dataclass(frozen=True, slots=True)
+class OrchestratorAt:
+    """Which orchestrator, and how a person reaches it; `manifest`: the networks that it knows, None for the eight."""
+
+    bus: Bus
+    node: NodeId
+    manifest: Path | None
+
+
+def orchestrator_at(config: Path, tls_directory: Path | None) -> OrchestratorAt:
+    """What the orchestrator's YAML file, or the site's, says. Raises ConfigError, TlsUnusable, typer.BadParameter."""
+    if _is_of_site(_keys_of(config)):
+        site = load(config, SiteConfig)
+        return OrchestratorAt(Bus(_endpoint_of_site(config, site, tls_directory), site.site), site.orchestrator, None)
+    settings = load(config, OrchestratorConfig)
+    bus = Bus(endpoint_of(settings.broker, tls_directory), settings.site)
+    return OrchestratorAt(bus, settings.node, settings.files.manifest)
+
+
+def _is_of_site(keys: set[str]) -> bool:
+    return "hosts" in keys and "nodes" in keys
+
+
+def _endpoint_of_site(file: Path, site: SiteConfig, tls_directory: Path | None) -> Endpoint:
+    if tls_directory is None:
+        raise typer.BadParameter(
+            f"{file} is of a site with accounts: give your own folder, {file.parent / 'people'}/NAME of "
+            "tierwise broker provision",
+            param_hint="--tls-directory",
+        )
+    return endpoint_of(BrokerSection(host=site.hosts[0], port=site.port), tls_directory)
+
+
+def _read(config: Path, tls_directory: Path | None) -> tuple[BrokerSection, SiteId | None]:
     keys = _keys_of(config)
+    if _is_of_site(keys):
+        site = load(config, SiteConfig)
+        _endpoint_of_site(config, site, tls_directory)
+        return BrokerSection(host=site.hosts[0], port=site.port), site.site
     if "tier" in keys:
         node = load(config, NodeConfig)
         return node.broker, node.site

@@ -44,7 +44,6 @@ port: 1
 TELEMETRY = topic_for(Address(SiteId("home"), NodeId("s3"), Channel.TELEMETRY))
 
 
-
 @pytest.fixture
 def site_file(tmp_path: Path) -> Path:
     file = tmp_path / "site.yaml"

@@ -11,18 +11,16 @@ from typing import Annotated
 
 import typer
 
-from broker.client import Endpoint, Inbound, MqttClient
+from broker.client import Inbound, MqttClient
 from broker.errors import NotConnected
 from broker.messages import Explain, ExplainAsk
 from broker.topics import Address, Channel, filter_for
-from broker.vocabulary import NodeId, RequestId, node_id, request_id
-from configs.loader import load
-from configs.orchestrator import OrchestratorConfig
+from broker.vocabulary import NodeId, RequestId, request_id
 from orchestrator.answering import EXPIRED, decision_from
 from orchestrator.errors import NotExplained, NothingLogged
 from orchestrator.explained import LoggedDecision, Wanted, decisions
 from orchestrator.response_log import LOG_NAME, has_explanations, open_for_reading
-from tierwise.person import TlsDirectory, endpoint_of, linked, name_for
+from tierwise.person import OrchestratorAt, TlsDirectory, linked, name_for, node_option, orchestrator_at
 from tierwise.plain_words import came_of_it, sentence
 
 app = typer.Typer(add_completion=False)
@@ -35,7 +33,9 @@ def explain(
     device: Annotated[str | None, typer.Option(help="Of this device; its last decision, unless --round says.")] = None,
     request: Annotated[str | None, typer.Option(help="Of this request.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the running orchestrator instead of its files.")] = False,
-    config: Annotated[Path | None, typer.Option(help="With --live: the orchestrator's YAML file.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="With --live: the orchestrator's YAML file, or the site's.")
+    ] = None,
     tls_directory: TlsDirectory = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="With --live: seconds to wait.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -49,9 +49,8 @@ def explain(
         if config is None or device is None or round_ is not None:
             raise typer.BadParameter("goes with --config and --device, and not with --round", param_hint="--live")
         asked = None if request is None else request_id(request)
-        settings = load(config, OrchestratorConfig)
-        endpoint = endpoint_of(settings.broker, tls_directory)
-        found = [asyncio.run(_ask(endpoint, settings, node_id(device), asked, timeout_s))]
+        where = orchestrator_at(config, tls_directory)
+        found = [asyncio.run(_ask(where, node_option(device, "--device"), asked, timeout_s))]
     elif config is not None:
         raise typer.BadParameter("goes with --live", param_hint="--config")
     else:
@@ -73,11 +72,10 @@ def _read(log: Path, wanted: Wanted) -> list[LoggedDecision]:
         return found
 
 
-async def _ask(
-    endpoint: Endpoint, settings: OrchestratorConfig, device: NodeId, request: RequestId | None, wait_s: float
-) -> LoggedDecision:
+async def _ask(where: OrchestratorAt, device: NodeId, request: RequestId | None, wait_s: float) -> LoggedDecision:
     """The running orchestrator's answer. Raises TierwiseError."""
-    client = MqttClient(endpoint, settings.site, name_for("explain"), "person", announces_state=False)
+    bus = where.bus
+    client = MqttClient(bus.endpoint, bus.site, name_for("explain"), "person", announces_state=False)
     heard: asyncio.Queue[Explain] = asyncio.Queue()
 
     def hear(inbound: Inbound) -> None:
@@ -85,16 +83,17 @@ async def _ask(
         if isinstance(inbound.body, Explain) and request in (None, inbound.body.request_id):
             heard.put_nowait(inbound.body)
 
-    client.subscribe(filter_for(settings.site, Channel.EXPLAIN, device), Channel.EXPLAIN, hear)
+    client.subscribe(filter_for(bus.site, Channel.EXPLAIN, device), Channel.EXPLAIN, hear)
     async with linked(client):
+        await client.wait_connected(wait_s)
         try:
             async with asyncio.timeout(wait_s):
-                await client.wait_connected()
-                client.publish(Address(settings.site, device, Channel.EXPLAIN_ASK), ExplainAsk(request_id=request))
+                client.publish(Address(bus.site, device, Channel.EXPLAIN_ASK), ExplainAsk(request_id=request))
                 told = await heard.get()
         except TimeoutError as error:
-            who = f"{settings.node} at site {settings.site}" if client.connected else f"a broker at {endpoint}"
-            raise NotConnected(f"no answer from {who}; start it, or correct --config") from error
+            raise NotConnected(
+                f"no answer from {where.node} at site {bus.site}; start it, or correct --config"
+            ) from error
     if told.refused == EXPIRED:
         raise NothingLogged(f"expired: {told.request_id} of {device} has been deleted (files.retention_days)")
     if (decision := decision_from(device, told)) is None:

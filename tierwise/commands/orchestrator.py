@@ -10,20 +10,19 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from broker.client import Endpoint, Inbound, MqttClient
+from broker.client import Inbound, MqttClient
 from broker.errors import NotConnected
 from broker.events import log_to_stderr
 from broker.messages import Goal, GoalAck, GoalSet
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import new_request_id
-from configs.loader import load
 from configs.orchestrator import OrchestratorConfig, Policy
 from configs.watching import Watch
 from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of
 from tierwise.errors import GoalRefused
 from tierwise.floor_option import floor_percent
-from tierwise.person import TlsDirectory, endpoint_of, linked, name_for
+from tierwise.person import OrchestratorAt, TlsDirectory, linked, name_for, orchestrator_at
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Run the Intelligent Orchestrator, or change its goal."
@@ -49,7 +48,7 @@ def run(config: ConfigFile) -> None:
 
 @app.command(epilog="Example: tierwise orchestrator goal --config orchestrator.yaml --floor 85 --policy edge_only")
 def goal(
-    config: ConfigFile,
+    config: Annotated[Path, typer.Option("--config", help="The orchestrator's YAML file, or the site's.")],
     floor: Annotated[str | None, typer.Option(help="Accuracy floor: min, max, or average Top-5 in %.")] = None,
     policy: Annotated[Policy | None, typer.Option(help="Who decides.")] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the answer.")] = 5.0,
@@ -60,13 +59,13 @@ def goal(
 
     Exit codes: 0 shown, or changed and confirmed; 1 no broker, no orchestrator, or refused; 2 wrong usage.
     """
-    settings = load(config, OrchestratorConfig)
+    where = orchestrator_at(config, tls_directory)
     wanted = None
     if floor is not None or policy is not None:
-        highest = accuracies_of(site_manifest(settings.files.manifest)).best_tenths / 10
+        highest = accuracies_of(site_manifest(where.manifest)).best_tenths / 10
         percent = None if floor is None else floor_percent(floor, highest)
         wanted = GoalSet(accuracy_floor_percent=percent, policy=policy, ask_id=new_request_id())
-    in_force = asyncio.run(_goal(endpoint_of(settings.broker, tls_directory), settings, wanted, timeout_s))
+    in_force = asyncio.run(_goal(where, wanted, timeout_s))
     if as_json:
         print(json.dumps(msgspec.to_builtins(in_force)))
     else:
@@ -76,9 +75,10 @@ def goal(
         )
 
 
-async def _goal(endpoint: Endpoint, settings: OrchestratorConfig, wanted: GoalSet | None, timeout_s: float) -> Goal:
+async def _goal(where: OrchestratorAt, wanted: GoalSet | None, timeout_s: float) -> Goal:
     """The goal in force; after a change, the one that the orchestrator then published. Raises TierwiseError."""
-    client = MqttClient(endpoint, settings.site, name_for("goal"), "person", announces_state=False)
+    bus = where.bus
+    client = MqttClient(bus.endpoint, bus.site, name_for("goal"), "person", announces_state=False)
     heard: asyncio.Queue[Goal] = asyncio.Queue()
 
     def hear(inbound: Inbound) -> None:
@@ -89,18 +89,18 @@ async def _goal(endpoint: Endpoint, settings: OrchestratorConfig, wanted: GoalSe
 
     answer: asyncio.Future[GoalAck] = asyncio.get_running_loop().create_future()
     for channel in (Channel.GOAL, Channel.GOAL_ACK):
-        client.subscribe(filter_for(settings.site, channel, settings.node), channel, hear)
+        client.subscribe(filter_for(bus.site, channel, where.node), channel, hear)
     async with linked(client):
+        await client.wait_connected(timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                await client.wait_connected()
                 current = await heard.get()
                 if wanted is None:
                     return current
-                client.publish(Address(settings.site, settings.node, Channel.GOAL_SET), wanted)
+                client.publish(Address(bus.site, where.node, Channel.GOAL_SET), wanted)
                 return await _changed(current, wanted, heard, answer)
         except TimeoutError as error:
-            raise NotConnected(_what_failed(client, settings)) from error
+            raise NotConnected(_what_failed(where)) from error
 
 
 async def _changed(before: Goal, wanted: GoalSet, heard: asyncio.Queue[Goal], answer: asyncio.Future[GoalAck]) -> Goal:
@@ -136,10 +136,8 @@ def _has(goal: Goal, wanted: GoalSet) -> bool:
     return wanted.accuracy_floor_percent in (None, goal.accuracy_floor_percent) and wanted.policy in (None, goal.policy)
 
 
-def _what_failed(client: MqttClient, settings: OrchestratorConfig) -> str:
-    if not client.connected:
-        return f"no broker at {settings.broker.host}:{settings.broker.port}; start it, or correct broker in --config"
+def _what_failed(where: OrchestratorAt) -> str:
     return (
-        f"no answer from {settings.node} at site {settings.site}: it does not run (tierwise orchestrator run), or it "
+        f"no answer from {where.node} at site {where.bus.site}: it does not run (tierwise orchestrator run), or it "
         "is of an older version, which refuses a change without an answer and says why in its log"
     )
