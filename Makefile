@@ -6,7 +6,7 @@ RUN := .venv/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
-.PHONY: access help demo load malicious malicious-short soak soak-short test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-servers prepare-bench influx-proof clean
+.PHONY: access help demo quick test-latest locks locks-check lint load malicious malicious-short soak soak-short test check models bench calibration reproduce study learning peers prepare prepare-dqn prepare-servers prepare-bench influx-proof clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -14,12 +14,31 @@ help:  ## what can be made
 demo: prepare  ## run a whole site on this machine (DEMO="--experiment exp-b" passes options)
 	@$(RUN)/tierwise demo $(DEMO)
 
-test: prepare-dqn prepare-servers models  ## lint, types, import contracts and all tests
+quick: prepare-dqn  ## lint, types and the tests that start nothing: about a minute
+	@$(MAKE) --no-print-directory lint
+	@$(RUN)/pytest -q -n auto -m "not (mosquitto or models or influxdb or system or slow)" $(PYTEST)
+
+test: prepare-dqn prepare-servers models  ## lint, types, import contracts and all tests, on the locked versions
+	@$(MAKE) --no-print-directory lint
+	@$(RUN)/pytest $(PYTEST)
+
+test-latest: prepare-servers models  ## the same on the newest versions that setup.cfg allows, in .venv-latest: before `make locks`
+	@./scripts/prepare latest
+	@$(MAKE) --no-print-directory lint RUN=.venv-latest/bin
+	@.venv-latest/bin/pytest $(PYTEST)
+
+lint:
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check --quiet .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports --no-cache | tail -n 3
-	@$(RUN)/pytest $(PYTEST)
+
+locks:  ## renew the lock files (after `make test-latest`); uv comes into .venv-locks
+	@test -x .venv-locks/bin/uv || { $(PYTHON) -m venv .venv-locks && .venv-locks/bin/pip install -q -U pip 'uv >= 0.9, < 1'; }
+	@.venv-locks/bin/python scripts/locks.py renew --uv .venv-locks/bin/uv
+
+locks-check: prepare  ## each locked wheel exists, for Python 3.11 to 3.14 on x86-64 and aarch64: minutes
+	@$(RUN)/python scripts/locks.py check
 
 check: prepare-dqn  ## mend what can be mended, then lint, types and import contracts
 	@$(RUN)/ruff check --fix .
@@ -94,4 +113,4 @@ prepare-bench:  ## the tools that benchmarks/ compares with (gRPC, PPO, Vowpal W
 	@./scripts/prepare bench
 
 clean:  ## remove what was made here (not the models in the cache)
-	rm -rf .venv build dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-latest .venv-locks build dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -15,13 +15,9 @@ from model_zoo.cache import cache_root
 from model_zoo.errors import BuildFailed
 from model_zoo.progress import Progress, Stage, Step
 
-# The `zoo` extra of setup.cfg (a test compares them). Not "pip install tierwise[zoo]": that would bring the whole of
-# Tierwise into an environment that needs none of it.
-REQUIREMENTS = (
-    'tensorflow >= 2.18; platform_machine != "x86_64"',
-    'tensorflow-cpu >= 2.18; platform_machine == "x86_64"',
-    "Pillow >= 11.0",
-)
+# What `make locks` resolves the `zoo` extra of setup.cfg to, with hashes. Not "pip install tierwise[zoo]": that would
+# bring the whole of Tierwise into an environment that needs none of it.
+LOCK = Path(__file__).with_name("tensorflow-lock.txt")
 NEEDED = ("tensorflow", "numpy", "PIL")
 POLL_S = 0.5
 LOG = "zoo-venv.log"
@@ -41,7 +37,7 @@ def make_environment(directory: Path, progress: Progress, python: Path | None = 
     """The Python of an environment in `directory` with TensorFlow in it, made now if need be. Raises BuildFailed."""
     inside = directory / "bin" / "python"
     ready = directory / ".ready"
-    wanted = "\n".join(REQUIREMENTS)
+    wanted = LOCK.read_text(encoding="utf-8")
     if ready.is_file() and ready.read_text(encoding="utf-8") == wanted and inside.is_file():
         return inside
     temporary = directory / "tmp"
@@ -50,7 +46,8 @@ def make_environment(directory: Path, progress: Progress, python: Path | None = 
         directory.mkdir(parents=True, exist_ok=True)
         _run([str(python or sys.executable), "-m", "venv", str(directory)], log, directory, progress)
         temporary.mkdir(exist_ok=True)
-        _run([str(inside), "-m", "pip", "install", "--no-cache-dir", *REQUIREMENTS], log, directory, progress)
+        install = [str(inside), "-m", "pip", "install", "--no-cache-dir", "--require-hashes", "-r", str(LOCK)]
+        _run(install, log, directory, progress)
         shutil.rmtree(temporary)
         ready.write_text(wanted, encoding="utf-8")
     except OSError as error:

@@ -28,8 +28,8 @@ EXTRAS = ("device", "orchestrator", "dev")
 HEADER = "# Made by `make locks`: do not edit. Sources of packages are a matter of pip's configuration.\n"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 MACHINES = ("x86_64", "aarch64")
-# Platform tags by machine, as glibc 2.28 (Debian 10) and newer accept them.
-PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_26", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
+# Platform tags, as glibc 2.28 (Debian 10) and newer accept them.
+PLATFORMS = (*(f"manylinux_2_{minor}" for minor in range(28, 16, -1)), "manylinux2014")
 REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+?))?\s*(?:\\|$)")
 
 

@@ -28,7 +28,7 @@ def test_figures_of_another_form_are_refused(tmp_path: Path) -> None:
     """A script that writes what it likes is a failure, not an empty table."""
     (tmp_path / "b.json").write_text('{"benchmark": "b", "rounds": 3}', encoding="utf-8")
 
-    with pytest.raises(msgspec.ValidationError, match="missing required field"):
+    with pytest.raises(msgspec.ValidationError):
         read_report(tmp_path / "b.json")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
+import ensurepip
 import json
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import pytest
 from broker.vocabulary import ModelName
 from model_zoo import build_environment
 from model_zoo.build import BuildOptions, build
-from model_zoo.build_environment import REQUIREMENTS, environment_directory, make_environment
+from model_zoo.build_environment import LOCK, environment_directory, make_environment
 from model_zoo.cache import installed
 from model_zoo.errors import BuildFailed
 from model_zoo.manifest import Manifest
@@ -22,15 +22,6 @@ from model_zoo.progress import Stage, Step, silent
 ROOT = Path(__file__).parents[2]
 D1, D4 = ModelName("d1"), ModelName("d4")
 StandIn = Callable[[str], None]
-
-
-def test_the_environment_gets_what_the_zoo_extra_lists() -> None:
-    """One list in setup.cfg, and the same one here."""
-    setup = configparser.ConfigParser(inline_comment_prefixes=("#",))
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    listed = [line.strip() for line in setup["options.extras_require"]["zoo"].splitlines() if line.strip()]
-
-    assert listed == list(REQUIREMENTS)
 
 
 @pytest.mark.usefixtures("builds")
@@ -98,8 +89,10 @@ def test_without_photographs_nothing_is_built(manifest: Manifest, tmp_path: Path
 
 @pytest.mark.slow
 def test_an_environment_is_made_once_and_failure_names_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real venv with real pip, asked for nothing, and then for something that no index has."""
-    monkeypatch.setattr(build_environment, "REQUIREMENTS", ("pip",))
+    """A real venv with real pip, asked for what is there already, and then for something without a hash."""
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"pip=={ensurepip.version()} --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    monkeypatch.setattr(build_environment, "LOCK", lock)
     steps: list[Step] = []
     python = make_environment(tmp_path / "venv", steps.append)
 
@@ -108,7 +101,7 @@ def test_an_environment_is_made_once_and_failure_names_the_log(tmp_path: Path, m
     steps.clear()
     assert python == make_environment(tmp_path / "venv", steps.append)
     assert [] == steps
-    monkeypatch.setattr(build_environment, "REQUIREMENTS", ("./no-such-folder",))
+    lock.write_text("./no-such-folder\n", encoding="utf-8")
     with pytest.raises(BuildFailed, match=r"cannot install TensorFlow .*: ERROR: .*zoo-venv\.log"):
         make_environment(tmp_path / "venv", silent)
 
@@ -124,7 +117,7 @@ def test_the_environment_is_removed_after_a_success_unless_kept(
     inside = environment_directory() / "bin" / "python"
     inside.parent.mkdir(parents=True)
     inside.symlink_to(program)
-    (environment_directory() / ".ready").write_text("\n".join(REQUIREMENTS), encoding="utf-8")
+    (environment_directory() / ".ready").write_text(LOCK.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr("model_zoo.build.find_tensorflow", lambda: None)
 
     build(manifest, pictures, ["d1"], options=BuildOptions(keep_environment=keep))
@@ -140,7 +133,7 @@ def test_the_environment_stays_after_a_failure(
     inside = environment_directory() / "bin" / "python"
     inside.parent.mkdir(parents=True)
     inside.symlink_to(tmp_path / "stand-in" / "python")
-    (environment_directory() / ".ready").write_text("\n".join(REQUIREMENTS), encoding="utf-8")
+    (environment_directory() / ".ready").write_text(LOCK.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr("model_zoo.build.find_tensorflow", lambda: None)
 
     with pytest.raises(BuildFailed):

@@ -91,12 +91,12 @@ def test_options_stand_in_their_places(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["device", "--site", "My Home"], "Invalid value for --site: site: 'My Home' is not a site id"),
+        (["device", "--site", "My Home"], "--site: site: 'My Home' is not a site id"),
         (["device", "--broker-port", "0"], "broker.port: must be a whole number from 1 to 65535, not 0"),
         (["device", "--set", "broker.prot=1"], "broker.prot: is not a known key, did you mean port?"),
         (["device", "--set", "tier=edge"], "requester.mode: must be none on tier edge"),
         (["device", "--set", "x"], "'x' is not KEY=VALUE"),
-        (["device", "--floor", "80"], "Invalid value for --floor: is not for the kind device"),
+        (["device", "--floor", "80"], "--floor: is not for the kind device"),
         (["device", "--devices", "3"], "is for the kind site"),
         (["orchestrator", "--policy", "dqm"], "did you mean dqn?"),
         (["site", "--set", "site=x"], "is for single files"),
