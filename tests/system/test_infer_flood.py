@@ -24,7 +24,7 @@ from broker.vocabulary import NodeId, Outcome, SiteId, Tier, new_request_id
 from device_agent.images.pixels import encode_for_offload
 from device_agent.images.source import SHIPPED_PHOTOGRAPHS
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 REPORTS = 15
 HOME, EDGE = SiteId("home"), NodeId("edge")
 ROLES = {
@@ -96,7 +96,7 @@ async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result
             decisions.append(inbound.body)
         elif isinstance(inbound.body, Report) and len(results) > 20 and (reports or inbound.body.tier is Tier.EDGE):
             reports.append(inbound.body)
-            if len(reports) >= REPORTS:
+            if sum(report.outcome is Outcome.DONE for report in reports) >= REPORTS:
                 enough.set()
 
     screen = MqttClient(site.endpoint(NodeId("screen")), HOME, NodeId("screen"), "test", announces_state=False)
@@ -104,8 +104,8 @@ async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result
     for channel in (Channel.REPORT, Channel.RESULT, Channel.DECISION):
         screen.subscribe(filter_for(HOME, channel), channel, hear)
     tasks = [asyncio.create_task(client.run()) for client in (screen, bad)]
-    await screen.wait_connected(10.0)
-    await bad.wait_connected(10.0)
+    await screen.wait_connected(120.0)
+    await bad.wait_connected(120.0)
     with ExitStack() as stack:
         _start(site, directory, stack)
         tasks.append(asyncio.create_task(_flood(bad)))
@@ -123,12 +123,15 @@ async def _watch(site: Site, directory: Path) -> tuple[list[Report], list[Result
 @pytest.mark.models
 @pytest.mark.system
 @pytest.mark.slow
+@pytest.mark.timeout(700)
 def test_a_flood_of_undecided_images_makes_the_edge_busy_for_its_sender_alone(tmp_path: Path) -> None:
-    """Fifteen requests of the honest device are all answered by the edge; the other is told `busy` again and again."""
+    """The edge answers fifteen requests of the honest device and is never busy for it; the other is told `busy`."""
     accounts = [Account(NodeId(name), role) for name, role in ROLES.items()]
     with running_site(tmp_path, HOME, accounts) as site:
         reports, results, decisions = asyncio.run(_watch(site, tmp_path))
 
-    assert {(Outcome.DONE, Tier.EDGE, None)} == {(report.outcome, report.tier, report.reason) for report in reports}
+    done = [report for report in reports if report.outcome is Outcome.DONE]
+    assert {(Tier.EDGE, None)} == {(report.tier, report.reason) for report in done}
+    assert not any("busy" in str(report.reason) for report in reports)
     assert any(result.refused == "busy" for result in results)
     assert {True} == {decision.ticket is not None for decision in decisions if decision.tier is Tier.EDGE}

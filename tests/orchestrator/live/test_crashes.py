@@ -52,7 +52,8 @@ def test_killed_and_resumed_it_chooses_exactly_as_if_never_killed(
     open_site: Any, orchestrator_process: Any, accuracies: Accuracies, observe: Any
 ) -> None:
     """kill -9 after round 8 of 30: the 30 joint actions are those of one uninterrupted agent."""
-    process = orchestrator_process(rounds={"min_devices": 2}, goal=Q_LEARNING, q_learning=SETTINGS)
+    rounds = {"min_devices": 2, "window_ms": 60_000.0}
+    process = orchestrator_process(rounds=rounds, goal=Q_LEARNING, q_learning=SETTINGS)
 
     async def scenario() -> tuple[list[int], list[list[str]]]:
         async with open_site() as site:
