@@ -3,6 +3,9 @@ PYTHON ?= python3
 export PYTHON
 export TORCH
 RUN := .venv/bin
+# Many tests wait for processes, so one worker more than there are cores. A file stays with one worker.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 
@@ -20,12 +23,12 @@ quick: prepare-dqn  ## lint, types and the tests that start nothing: about a min
 
 test: prepare-dqn prepare-servers models  ## lint, types, import contracts and all tests, on the locked versions
 	@$(MAKE) --no-print-directory lint
-	@$(RUN)/pytest $(PYTEST)
+	@$(RUN)/pytest $(PARALLEL) $(PYTEST)
 
 test-latest: prepare-servers models  ## the same on the newest versions that setup.cfg allows, in .venv-latest: before `make locks`
 	@./scripts/prepare latest
 	@$(MAKE) --no-print-directory lint RUN=.venv-latest/bin
-	@.venv-latest/bin/pytest $(PYTEST)
+	@.venv-latest/bin/pytest $(PARALLEL) $(PYTEST)
 
 lint:
 	@$(RUN)/ruff check .
