@@ -1,7 +1,8 @@
 """What to try again, and how far a serving tier may be entered: the schedule that keeps beliefs from going stale.
 
-A tier takes at most twice as many devices as were served there together before; one that answers nobody is left at
-once, and asked again by a single device after 8, 16, 32, ... rounds, or when it comes back after having been gone.
+A tier takes at most twice as many devices as were served there together before; one that answers nobody (`reporters`
+says when that is not a device's own fault) is left at once, and asked again by a single device after 8, 16, 32, ...
+rounds, or when it comes back after having been gone.
 What was not used for some rounds is probed: an idle tier with one device, the next time with two; a device that
 offloads with a local run. A probe costs response time, so intervals grow until probes of one kind cost no more than a
 given share of it; what has changed lately may change back, and is probed without that patience. What looked strange is
@@ -23,7 +24,6 @@ from orchestrator.solver.problem import CLOUD, EDGE, LOCAL
 SERVING = (EDGE, CLOUD)
 FIRST_REST, LONGEST_REST = 8, 256  # rounds before a dead tier is asked again
 OVERLOAD = 0.2  # of a tier's sharers without a result: it is entered anew from a quarter of them
-MISSES = 2  # results in a row, where requests are decided one at a time
 RECENT = 200  # rounds for which a change counts as recent
 LOADS = 2  # an idle tier is probed with one device and with two, in turn
 SHARE_AT_ONCE = 5  # at most every fifth device of a site is probed in one round
@@ -51,7 +51,7 @@ class TierRecord:
     asked_again: int = 0
     suspect: bool = False
     offered: bool = True
-    missed: int = 0
+    missed: int = 0  # of checkpoints of earlier versions
 
     @property
     def dead(self) -> bool:
@@ -89,17 +89,16 @@ class Schedule:
             record.suspect = tier in noted.suspect_tiers or (record.suspect and not noted.answered.get(tier))
             if tier in noted.changed_tiers:
                 record.changed = now
+            if tier in noted.doubtful:
+                if record.dead:
+                    _note_use(record, 1, 0, now)
+                else:
+                    record.suspect = record.suspect or len(view.rows) > 1
             if tier in noted.sharers:
                 _note_use(record, noted.sharers[tier], noted.answered[tier], now)
 
     def note_one(self, view: View, place: int, columns: Ints, noted: Noted, now: int) -> None:
-        """One request is over, decided on arrival. A single result that is missing does not yet make a tier dead,
-        unless nobody else is there; the second in a row does."""
-        for tier, answered in noted.answered.items():
-            record = self.tiers[tier]
-            record.missed = 0 if answered else record.missed + 1
-            if not answered and record.missed < MISSES:
-                noted.answered[tier] = noted.sharers[tier] - 1
+        """One request is over, decided on arrival."""
         self._note(view, view.rows[[place]] if view.tier[columns[place]] == LOCAL else view.rows[:0], noted, now)
 
     def _grow(self, view: View, now: int) -> None:

@@ -18,6 +18,7 @@ from orchestrator.response_times.change import Cusum
 from orchestrator.response_times.contention import TierTimes
 from orchestrator.response_times.local import LocalTimes
 from orchestrator.response_times.observed import Floats, Ints
+from orchestrator.response_times.reporters import KEPT_AWAY_MS, MISSES, Reporters
 from orchestrator.response_times.shared_round import Leap, SharedRound
 from orchestrator.response_times.view import AnyArray, Belief, Bools, Noted, View, part_of
 from orchestrator.solver.problem import CLOUD, EDGE, LOCAL
@@ -41,6 +42,7 @@ class SiteTimes:
         self.local = LocalTimes(len(self.models))
         self.tiers: dict[int, TierTimes] = {}
         self.thresholds = state
+        self.reporters = Reporters()
         self._rows: dict[NodeId, int] = {}
         self._kinds: dict[tuple[str, ...], int] = {}
         self._states: dict[tuple[str, ...], int] = {}
@@ -76,6 +78,7 @@ class SiteTimes:
         self.local.predict(np.array([len(self._rows) - 1]), np.array([0]))  # all have a row
         self.local.keep(rows)
         self._device_changes.keep(rows)
+        self.reporters.keep(rows)
         names = {row: name for name, row in self._rows.items()}
         self._rows = {names[row]: at for at, row in enumerate(rows.tolist())}
         self._seen = {at: self._seen.get(row, 0) for at, row in enumerate(rows.tolist())}
@@ -150,6 +153,9 @@ class SiteTimes:
             times = self._tier(tier)
             for column in columns:
                 own_ms[:, column], own_sd[:, column] = times.own(view.kinds, int(view.models[column]))
+            away = self.reporters.kept_away(view.rows, tier)
+            if away.any():
+                own_ms[np.ix_(away, columns)] += KEPT_AWAY_MS
             curve = times.curve(devices, view.states[tier - 1])
             shared_ms[tier - 1], shared_sd[tier - 1] = curve.mean_ms, curve.sd_ms
         own_ms[~view.able] = np.inf
@@ -194,18 +200,57 @@ class SiteTimes:
         ran = np.flatnonzero((tier == LOCAL) & there & (times_ms >= LEAST_MS))
         if len(ran):
             self._learn_local(view, columns, ran, np.log(times_ms[ran]), noted)
+        self.reporters.advance(1.0)
         for number in (EDGE, CLOUD):
             sharers = np.flatnonzero(tier == number)
             if len(sharers):
                 of = sharers if asked is None else sharers[asked[sharers]]
-                answered = sharers[there[sharers]]
-                if len(of) < len(sharers) and len(of) - len(answered) >= len(of) < FEW_ASKED:
-                    continue  # of many sharers one alone was heard of, and it was not served: that may be its own fault
-                noted.sharers[number] = len(sharers)
-                noted.answered[number] = len(sharers) * len(answered) // len(of)
-                if len(answered):
-                    self._learn_tier(view, number, columns, sharers, len(of) - len(answered), answered, times_ms, noted)
+                self._learn_round(view, number, columns, sharers, of, there, times_ms, noted)
         return noted
+
+    def _learn_round(
+        self,
+        view: View,
+        tier: int,
+        columns: Ints,
+        sharers: Ints,
+        of: Ints,
+        there: Bools,
+        times_ms: Floats,
+        noted: Noted,
+    ) -> None:
+        """One tier's part of a round. `of`: the sharers that asked."""
+        answered = of[there[of]]
+        strange = self._held_back(view, tier, columns, len(sharers), answered, times_ms)
+        served, missed = answered[strange == 0], np.setdiff1d(of, answered[strange <= 0])
+        verdict = self.reporters.judge(tier, view.rows[served].tolist(), view.rows[missed].tolist())
+        if len(of) < len(sharers) and len(of) - len(served) >= len(of) < FEW_ASKED:
+            return  # of many sharers one alone was heard of, and it was not served: that may be its own fault
+        missing = int(np.isin(view.rows[missed], list(verdict.counted)).sum())
+        if verdict.doubtful:
+            noted.doubtful.add(tier)
+        if len(served) or verdict.dead:
+            noted.sharers[tier] = len(sharers)
+            noted.answered[tier] = len(sharers) * len(served) // max(1, len(served) + missing)
+        if len(served):
+            self._learn_tier(view, tier, columns, sharers, missing, served, times_ms, noted)
+
+    def _held_back(self, view: View, tier: int, columns: Ints, sharers: int, answered: Ints, times_ms: Floats) -> Ints:
+        """(answered,): 1 where a time is held back as too long, -1 as too short, else 0."""
+        times, rows = self._tier(tier), view.rows[answered]
+        if not times.rounds or not len(answered):
+            self.reporters.taken(tier, rows.tolist())
+            return np.zeros(len(answered), dtype=np.int64)
+        like = list(zip(view.kinds[answered].tolist(), view.models[columns[answered]].tolist(), strict=True))
+        known: dict[tuple[int, int], tuple[float, float, float]] = {}
+        for kind, model in set(like):
+            one = SharedRound(
+                sharers, 1.0, Counter({kind: sharers}), Counter({model: sharers}), view.states[tier - 1], 1
+            )
+            alone = SharedRound(1, 1.0, Counter({kind: 1}), Counter({model: 1}), view.states[tier - 1], 1)
+            known[kind, model] = (*times.expect(one), times.expect(alone)[0])
+        expected_ms, sd_ms, alone_ms = np.array([known[each] for each in like]).T
+        return self.reporters.held_back(tier, rows, times_ms[answered], expected_ms, alone_ms, sd_ms)
 
     def _learn_local(self, view: View, columns: Ints, ran: Ints, log_ms: Floats, noted: Noted) -> None:
         rows, kinds, models = view.rows[ran], view.kinds[ran], view.models[columns[ran]]
@@ -282,13 +327,31 @@ class SiteTimes:
                 self._learn_local(view, columns, np.array([place]), np.log([time_ms]), noted)
             return noted
         sharers = int((view.tier[columns] == tier).sum())
-        noted.sharers[tier], noted.answered[tier] = sharers, sharers if answered else 0
+        self.reporters.advance(1.0 / len(view.rows))
+        one, row = np.array([place]), int(view.rows[place])
+        if answered:
+            strange = int(self._held_back(view, tier, columns, sharers, one, np.full(len(columns), time_ms))[0])
+            if strange < 0:
+                return noted
+            answered, sane = not strange, sane and not strange
+        self._judge_one(tier, row, sharers, answered, noted)
         if sane:
             kind, model = int(view.kinds[place]), int(view.models[columns[place]])
             everybody = Counter({kind: sharers}), Counter({model: sharers})
             observed = SharedRound(sharers, time_ms, *everybody, view.states[tier - 1], averaged=1)
             self._note_shared(tier, observed, False, noted)
         return noted
+
+    def _judge_one(self, tier: int, row: int, sharers: int, answered: bool, noted: Noted) -> None:
+        """A single result that is missing says little of a tier that others use."""
+        served, missed = ([row], []) if answered else ([], [row])
+        verdict = self.reporters.judge(tier, served, missed, MISSES if sharers > 1 else 1)
+        if answered or verdict.dead:
+            noted.sharers[tier], noted.answered[tier] = sharers, sharers if answered else 0
+        elif verdict.counted and sharers > 1:
+            noted.sharers[tier], noted.answered[tier] = sharers, sharers - 1
+        elif verdict.doubtful:
+            noted.doubtful.add(tier)
 
     # -- what is kept -------------------------------------------------------------------------------------------
 
@@ -299,6 +362,7 @@ class SiteTimes:
             "kinds": [list(kind) for kind in self._kinds],
             "states": [list(state) for state in self._states],
             "local": self.local.about(),
+            "reporters": self.reporters.save(),
             "tiers": {str(tier): times.save() for tier, times in self.tiers.items()},
         }
         arrays = {f"local_{name}": array for name, array in self.local.observed.save().items()}
@@ -312,6 +376,8 @@ class SiteTimes:
         self._kinds = {tuple(kind): number for number, kind in enumerate(about["kinds"])}
         self._states = {tuple(state): number for number, state in enumerate(about["states"])}
         self.local.load(about["local"], part_of(arrays, "local_"))
+        if "reporters" in about:  # not in checkpoints of earlier versions
+            self.reporters.load(about["reporters"])
         seen = self.local.observed
         if seen.rows > len(self._rows) or (seen.rows and seen.classes > len(self._kinds)):
             raise ValueError("more devices or classes than names")

@@ -124,6 +124,7 @@ class Noted:
     suspect_tiers: list[int] = field(default_factory=list)
     answered: dict[int, int] = field(default_factory=dict)  # by tier: how many of its sharers had a result
     sharers: dict[int, int] = field(default_factory=dict)
+    doubtful: set[int] = field(default_factory=set)  # tiers of which one device alone had no result
 
 
 def part_of(arrays: Mapping[str, AnyArray], prefix: str) -> dict[str, AnyArray]:

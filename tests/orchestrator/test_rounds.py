@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any
 
 import pytest
@@ -16,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from broker.errors import Refused
 from broker.messages import Report, Stages
 from broker.vocabulary import ModelName, NodeId, Outcome, RequestId, Tier
-from orchestrator.rounds import GRACE_S, MOST_COLLECTING, MOST_UNDER_WAY, RoundBook, RoundEntry
+from orchestrator.rounds import GRACE_S, MOST_COLLECTING, MOST_UNDER_WAY, RoundBook
+from testbed.attackers.silent import ClosedLoop
 
 WINDOW_S, DEADLINE_S = 0.2, 5.0
 S1, S2, S3 = (NodeId(f"s{place}") for place in (1, 2, 3))
@@ -185,56 +182,6 @@ def test_a_device_that_reports_before_the_decision_does_not_hold_the_round() -> 
     book.report(S2, _report("r2"))
 
     assert [1] == [round_.number for round_ in book.complete(0.1)]
-
-
-class ClosedLoop:
-    """Devices that ask when a round is opened, and report 20 ms after their decision unless `reports` says no.
-
-    A round is opened when none is in flight, as the conductor does it.
-    """
-
-    def __init__(self, devices: int, changed: Any = lambda _device, _alone: None) -> None:
-        self.book = RoundBook(1, WINDOW_S, DEADLINE_S, changed=changed)
-        self.devices = [NodeId(f"s{place}") for place in range(devices)]
-        self.delay_s = dict.fromkeys(self.devices, 0.005)
-        self.reports: Callable[[NodeId, int], bool] = lambda _device, _number: True
-        self.decided_s: dict[NodeId, list[float]] = {device: [] for device in self.devices}
-        self.sizes: list[int] = []
-        self._events: list[tuple[float, int, NodeId, RequestId | None]] = []
-        self._numbers = count()
-
-    def run(self, until_s: float) -> None:
-        """From 0."""
-        now_s, opened = 0.0, 0
-        while now_s < until_s:
-            while self._events and self._events[0][0] <= now_s:
-                _, _, device, request_id = heappop(self._events)
-                if request_id is None:
-                    with suppress(Refused):
-                        self.book.ask(device, RequestId(f"r{next(self._numbers)}"), now_s)
-                else:
-                    self.book.report(device, _report(request_id))
-            for entry in self.book.due(frozenset(self.devices), now_s):
-                self._decided(entry, now_s)
-            self.book.complete(now_s)
-            if not self.book.in_flight and self.book.collecting_number != opened:
-                opened = self.book.collecting_number
-                for device in self.devices:
-                    heappush(self._events, (now_s + self.delay_s[device], next(self._numbers), device, None))
-            by_time = self.book.next_event_s()
-            now_s = min([event[0] for event in self._events[:1]] + [by_time or until_s, until_s])
-
-    def _decided(self, entry: RoundEntry, now_s: float) -> None:
-        self.sizes.append(len(entry.asked))
-        for device, asked in entry.asked.items():
-            self.decided_s[device].append(now_s)
-            if self.reports(device, len(self.decided_s[device])):
-                heappush(self._events, (now_s + 0.02, next(self._numbers), device, asked.request_id))
-
-    def rate(self, since_s: float, until_s: float) -> float:
-        """Decisions per second of all devices but the last, which is the one that misbehaves."""
-        times = [time_s for device in self.devices[:-1] for time_s in self.decided_s[device]]
-        return sum(since_s <= time_s < until_s for time_s in times) / (until_s - since_s)
 
 
 HONEST_PER_S = 3 / 0.025

@@ -186,20 +186,6 @@ def test_a_suspect_comes_before_what_is_merely_due(schedule: Schedule, view: Cal
     assert {3: LOCAL} == _forced(schedule, seen, _costs([EDGE] * 5, edge=0.0, cloud=np.inf), 31)
 
 
-def test_one_request_without_a_result_does_not_make_a_tier_dead(schedule: Schedule, view: Callable[..., View]) -> None:
-    """Where requests are decided one at a time: the second in a row does, the first where nobody else is there."""
-    seen, both, one = view(3), np.array([8, 8, 0]), np.array([8, 0, 0])
-
-    def ask(columns: Any, answered: bool, now: int) -> bool:
-        sharers = int((columns == 8).sum())
-        schedule.note_one(seen, 0, columns, Noted(answered={EDGE: answered * sharers}, sharers={EDGE: sharers}), now)
-        return schedule.tiers[EDGE].dead
-
-    assert [False, False, False, True] == [ask(both, answered, 1) for answered in (False, True, False, False)]
-    assert not ask(both, True, 2)
-    assert ask(one, False, 3)
-
-
 @pytest.mark.parametrize("rounds", [0, 1, 40])
 def test_saved_and_loaded_it_goes_on_exactly(schedule: Schedule, view: Callable[..., View], rounds: int) -> None:
     """Through JSON, after as many rounds."""
