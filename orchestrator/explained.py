@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, fields
+import statistics
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.explaining import Why
 from orchestrator.response_log import has_explanations, has_tombstones, last_round
 from orchestrator.retention import expired_time_ns
 
+MIN_OF_SPREAD, MAX_OF_SPREAD = 5, 100  # response times of which a spread is taken
 WHY_COLUMNS = tuple(field.name for field in fields(Why))
 NOT_AHEAD_NS = "(CAST(strftime('%s', 'now') AS INTEGER) + 3600) * 1000000000"
 
@@ -39,6 +41,7 @@ class LoggedDecision:
     action: Action
     why: Why | None
     measured: Measured | None
+    spread_ms: float | None = None  # standard deviation of single response times of this device with this action
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,18 @@ def decisions(connection: sqlite3.Connection, wanted: Wanted) -> list[LoggedDeci
                     "(files.retention_days, files.max_megabytes)"
                 )
         raise NothingLogged("the response log has no such decision")
-    return found
+    return [replace(decision, spread_ms=_spread_ms(connection, decision)) for decision in found]
+
+
+def _spread_ms(connection: sqlite3.Connection, decision: LoggedDecision) -> float | None:
+    """How much single times vary, from the last ones up to that round; None while there are too few."""
+    rows = connection.execute(
+        "SELECT response_ms FROM response WHERE node = ? AND tier = ? AND model = ? AND outcome = 'done' "
+        "AND round <= ? ORDER BY id DESC LIMIT ?",
+        (decision.node, decision.action.tier, decision.action.model, decision.round, MAX_OF_SPREAD),
+    )
+    times_ms = [ms for (ms,) in rows]
+    return statistics.stdev(times_ms) if len(times_ms) >= MIN_OF_SPREAD else None
 
 
 def _select(connection: sqlite3.Connection, wanted: Wanted) -> list[LoggedDecision]:

@@ -24,7 +24,10 @@ REASONS: Mapping[str, str] = {
 
 
 def sentence(decision: LoggedDecision) -> str:
-    """What the device runs, what was expected of that and of the next best, what held, and the reason."""
+    """What the device runs, what was expected of that and of the next best, what held, and the reason.
+
+    An expected time is a mean, and how well the agent knew that mean; single times vary by more.
+    """
     why = decision.why
     runs = f"{decision.node} runs {what(decision.action)}"
     if why is None:
@@ -34,7 +37,10 @@ def sentence(decision: LoggedDecision) -> str:
     else:
         figures = _milliseconds(why.runner_up_ms, why.runner_up_sd_ms)
         runner_up = f"next best {what(action_of(why.runner_up))}, {figures}"
-    parts = [f"{runs}: {_milliseconds(why.predicted_ms, why.predicted_sd_ms)} expected", runner_up]
+    parts = [f"{runs}: {_milliseconds(why.predicted_ms, why.predicted_sd_ms)} expected"]
+    if decision.spread_ms is not None:
+        parts.append(f"single times vary by {decision.spread_ms:.0f} ms (standard deviation)")
+    parts.append(runner_up)
     if why.bounds:
         parts.append(f"may be held back by {' and '.join(_said(BOUNDS, word) for word in why.bounds.split(','))}")
     return "; ".join([*parts, f"chosen because {_said(REASONS, why.reason)}"])
@@ -58,7 +64,7 @@ def came_of_it(decided: Action, measured: Measured | None) -> str:
 def _milliseconds(mean: float | None, sd: float | None) -> str:
     if mean is None:
         return "nothing certain"
-    return f"{mean:.0f} ms" if sd is None else f"{mean:.0f} ± {sd:.0f} ms"
+    return f"a mean of {mean:.0f} ms" + ("" if sd is None else f" (known to {sd:.0f} ms)")
 
 
 def _said(words: Mapping[str, str], word: str) -> str:

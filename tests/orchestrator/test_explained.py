@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import queue
 import sqlite3
+import statistics
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +27,7 @@ from orchestrator.explaining import Why, why_of
 from orchestrator.log_rows import DecisionRow, ExplanationRow, Listener, QuestionRow, ReportRow
 from orchestrator.log_writer import LogWriter
 from orchestrator.response_log import VERSION, has_explanations, open_for_reading, open_for_writing
+from tierwise.plain_words import sentence
 
 OLD_LOG = Path(__file__).parent / "response-log-1.sql"
 S1, S2 = NodeId("s1"), NodeId("s2")
@@ -266,3 +268,33 @@ def test_the_answer_on_the_wire_is_what_the_log_has() -> None:
     unexplained = LoggedDecision(S1, request, 3, "averages", True, 890, EDGE, None, None)
     assert answer(None, unexplained) == Explain(**bare, refused="not_explained")
     assert answer(request, None) == Explain(request_id=request, refused="unknown_request")
+
+
+def test_the_spread_of_single_times_stands_beside_the_uncertainty_of_the_mean(
+    tmp_path: Path, accuracies: Accuracies
+) -> None:
+    """From what the device measured with that action: not of other actions, later rounds, or failed requests."""
+    path = tmp_path / "log.sqlite3"
+    listener = Listener(lambda _ids: None, lambda _ids: None, lambda _answers: None)
+    writer = LogWriter(path, SiteId("home"), accuracies.tenths, listener, ManualClock())
+    writer.start()
+    times_ms = [40.0, 50.0, 60.0, 70.0, 80.0, 110.0]
+    for round_, ms in enumerate([*times_ms, 5000.0], start=1):
+        request = f"request-{round_}"
+        _put_explained(writer, S1, request, round_)
+        report = Report(
+            request_id=request, outcome=Outcome.DONE, decided=True, tier=Tier.EDGE, model="d0", serving_node="edge",
+            response_ms=ms, stages=Stages(),
+        )  # fmt: skip
+        writer.put(ReportRow(S1, report))
+    writer.close()
+
+    with closing(open_for_reading(path)) as connection:
+        few = decisions(connection, Wanted(node="s1", round=4))
+        enough = decisions(connection, Wanted(node="s1", round=6))
+
+    assert [None] == [one.spread_ms for one in few]
+    assert statistics.stdev(times_ms) == enough[0].spread_ms
+    assert f"single times vary by {statistics.stdev(times_ms):.0f} ms (standard deviation)" in sentence(enough[0])
+    assert "a mean of" in sentence(enough[0])
+    assert sentence(enough[0]).isascii()

@@ -184,7 +184,7 @@ def test_explain_says_in_plain_words_what_the_log_has(
     assert 0 == table.returncode, table.stderr
     shown = " ".join(table.stdout.split())
     assert f"Round {decision.round}, decided by averages" in shown
-    assert "s1 runs d0 itself: 310 ± 10 ms expected; no other action" in shown
+    assert "s1 runs d0 itself: a mean of 310 ms (known to 10 ms) expected; no other action" in shown
     assert "may be held back by the accuracy floor; chosen because best known. 305 ms" in shown
     (told,) = json.loads(as_json.stdout)["decisions"]
     assert ("s1", decision.round, {"tier": "end", "model": "d0"}) == (told["node"], told["round"], told["action"])
@@ -236,7 +236,7 @@ def test_explain_asks_a_running_site_and_prints_the_sentence(
     done = asyncio.run(scenario())
 
     assert 0 == done.returncode, done.stderr
-    assert "s1 runs d0 itself: 310 ± 10 ms expected" in " ".join(done.stdout.split())
+    assert "s1 runs d0 itself: a mean of 310 ms (known to 10 ms) expected" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
