@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
+
+
+def count(number: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _shown(value: object) -> str:
+    """A value as people write it: `a,b` and `a:1,b:2` for a list and a mapping, no brackets of Python's."""
+    if isinstance(value, Mapping):
+        value = ",".join(f"{key}:{one}" for key, one in value.items()) or "-"
+    elif isinstance(value, list | tuple | set | frozenset):
+        value = ",".join(map(str, value)) or "-"
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return repr(text) if " " in text or not text.isprintable() else text
 

@@ -59,12 +59,14 @@ def opened(image: bytes, width_px: int, height_px: int | None = None) -> Iterato
 @contextmanager
 def refusing_as_bad_image() -> Iterator[None]:
     """What Pillow's JPEG and PNG readers raise on broken data becomes BadImage; it does not derive from one class."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"the image has more than {LARGEST_IMAGE_PIXELS} pixels") from error
+    except UnidentifiedImageError as error:  # it would name the buffer that the bytes are in
+        raise BadImage("the image cannot be decoded: it is neither JPEG nor PNG") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error) as error:
         raise BadImage(f"the image cannot be decoded: {str(error) or type(error).__name__}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from broker.events import count
 from broker.messages import (
     Birth,
     Decision,
@@ -38,11 +39,6 @@ def printable(text: str) -> str:
 def image_format(image: bytes) -> str:
     """What the first bytes claim."""
     return "JPEG" if image.startswith(JPEG) else "PNG" if image.startswith(PNG) else "unknown format"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 message`, `2 messages`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def words(message: Message) -> str:

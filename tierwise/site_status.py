@@ -15,10 +15,11 @@ from rich.text import Text
 from broker.client import Inbound, MqttClient
 from broker.clock import Clock
 from broker.errors import NotConnected
+from broker.events import count
 from broker.messages import Birth, Heartbeat, State, Summary, SummaryAlarm, SummaryNode, Telemetry
 from broker.topics import Channel, filter_for
 from broker.vocabulary import NodeId, NodeState, SiteId
-from tierwise.message_words import count, printable
+from tierwise.message_words import printable
 from tierwise.person import CONNECT_TIMEOUT_S, Bus, linked, name_for
 
 HEARTBEAT_TIMEOUT_S = 2.5  # as the protocol has it

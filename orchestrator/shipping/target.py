@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -227,12 +228,22 @@ class _WriterV2(_Writer):
         return self.transport.request(method, url, body=options["body"], headers=headers, deadline=self._deadline())
 
 
+HTML = re.compile(r"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+TAG = re.compile(r"<[^>]*>?")
+MAX_OF_PAGE = 80
+TITLE = re.compile(r"<title[^>]*>([^<]{0,200})", re.IGNORECASE)
+
+
 def shown(body: bytes | str, credentials: Credentials) -> str:
     """An answer as one line that may be shown, logged and stored: its message where it is JSON, without secrets."""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body
     with suppress(ValueError, AttributeError, RecursionError):  # not JSON, or no mapping: shown as it is
         told = json.loads(text)
         text = str(told.get("message") or told.get("error") or text)
+    if HTML.match(text):
+        title = TITLE.search(text)
+        told = " ".join((title[1] if title else TAG.sub(" ", text[:MAX_MESSAGE])).split())
+        text = f"an HTML page ({told[:MAX_OF_PAGE]})" if told else "an HTML page"
     text = " ".join((text or "no reason given").split())
     return credentials.redact(text)[:MAX_MESSAGE]
 

@@ -133,3 +133,11 @@ def test_a_damaged_image_is_decoded_or_bad_and_nothing_else(data: st.DataObject)
         assert (32, 32, 3) == decode(bytes(content[:cut]), 32).shape
     except BadImage as error:
         assert str(error)
+
+
+def test_what_is_no_image_is_refused_without_a_name_of_pythons() -> None:
+    """Pillow names the buffer, `<_io.BytesIO object at 0x7f...>`; whoever sent the bytes has none."""
+    with pytest.raises(BadImage) as refused, opened(b"no image at all", 224):
+        pass
+
+    assert "the image cannot be decoded: it is neither JPEG nor PNG" == str(refused.value)

@@ -134,7 +134,7 @@ def test_dead_letters_are_shown_and_tried_again(run: Run, config: Path) -> None:
     assert told.endswith(", 1 refused: tierwise influx dead-letters says why\n")
 
     code, told = run("influx", "dead-letters", "--directory", config.parent / "files")
-    assert (0, True) == (code, told.startswith("1 dead letters\n"))
+    assert (0, True) == (code, told.startswith("1 dead letter\n"))
     assert "response row 9: 400" in told
     assert (1, "0 taken, 1 refused again\n") == run("influx", "dead-letters", "--config", config, "--retry")
     code, told = run("influx", "dead-letters", "--config", config, "--json")

@@ -68,7 +68,7 @@ def demo(
         fleet.stop()
         rows = _stored_rows(fleet.log_directory)
     console.print(comparison(result, settings.accuracy_floor))
-    console.print(f"{result.requests} requests were made, {rows} rows are in the response log.", highlight=False)
+    console.print(f"Requests made: {result.requests}, rows in the response log: {rows}.", highlight=False)
     more = ("explain", "whatif") if settings.policy is Policy.FACTORED else ()
     for command in ("report", *more):
         told = f"Look closer: {_called()} {command} --directory {fleet.log_directory}"

@@ -15,6 +15,7 @@ import typer
 
 from broker.clock import SystemClock
 from broker.errors import TierwiseError
+from broker.events import count as count_of
 from broker.events import log_to_stderr
 from configs.influxdb import InfluxSection
 from configs.loader import load
@@ -119,7 +120,7 @@ def dead_letters(
     if as_json:
         print(json.dumps({"count": count, "dead_letters": [asdict(letter) for letter in letters]}, indent=1))
         return
-    print(f"{count} dead letters" + (f", the newest {len(letters)}:" if count > len(letters) else ""))
+    print(count_of(count, "dead letter") + (f", the newest {len(letters)}:" if count > len(letters) else ""))
     for letter in letters:
         print(f"{_moment(letter.refused_ns)} {letter.table} row {letter.row_id}: {letter.status} {letter.message}")
 
@@ -156,7 +157,7 @@ def ship(
         except sqlite3.Error as error:
             raise LogRefused(f"the response log cannot be used as outbox: {error}") from error
     refused = f", {ships.refused} refused: tierwise influx dead-letters says why" if ships.refused else ""
-    print(f"{bar.rows - ships.refused} rows shipped to {section.target}{refused}")
+    print(f"{count_of(bar.rows - ships.refused, 'row')} shipped to {section.target}{refused}")
 
 
 @app.command(epilog="Example: tierwise influx queries p95-by-tier --config orchestrator.yaml --run --span 7d")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from broker.clock import SystemClock
+from broker.events import count as count_of
 from broker.topics import Channel
 from tierwise.bus_filter import channel_meant, filters_for, filters_of
 from tierwise.errors import WrongFilter
@@ -123,7 +124,7 @@ def _note(text: str) -> None:
 
 def _summary(watching: Watching) -> None:
     if watching.counts:
-        parts = [f"{channel} {count}" for channel, count in watching.counts.most_common()]
-        _note(f"{sum(watching.counts.values())} messages: {', '.join(parts)}")
+        parts = [f"{channel} {heard}" for channel, heard in watching.counts.most_common()]
+        _note(f"{count_of(sum(watching.counts.values()), 'message')}: {', '.join(parts)}")
     if watching.missed:
         _note(f"{watching.missed} more were not shown: this terminal is too slow for them; narrow the filter")

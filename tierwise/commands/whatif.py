@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.errors import TierwiseError
+from broker.events import count
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig
 from model_zoo.local_manifest import site_manifest
@@ -71,7 +72,7 @@ def _as_json(row: WhatIf) -> dict[str, Any]:
 
 
 def _print(rows: list[WhatIf]) -> None:
-    table = Table(title=f"Expected at each floor, {sum(rows[0].actions.values())} devices")
+    table = Table(title=f"Expected at each floor, {count(sum(rows[0].actions.values()), 'device')}")
     for name in ("floor up to %", "mean ms", "± ms", "Top-5 %", "devices do"):
         table.add_column(name, justify="left" if name == "devices do" else "right")
     for row, following in zip(rows, [*rows[1:], None], strict=True):

@@ -18,8 +18,8 @@ import pytest
 from broker.ports import free_port
 from configs.influxdb import InfluxSection
 from orchestrator.errors import InfluxUnavailable, PointsRefused
-from orchestrator.shipping.credentials import read_credentials
-from orchestrator.shipping.target import Target
+from orchestrator.shipping.credentials import Credentials, read_credentials
+from orchestrator.shipping.target import Target, shown
 
 
 @dataclass
@@ -236,3 +236,13 @@ def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(InfluxUnavailable, match="environment variable NO_TOKEN"):
         read_credentials(section_of("http://127.0.0.1", token_environment="NO_TOKEN"))
+
+
+def test_an_html_page_is_shown_as_its_title() -> None:
+    """What a proxy answers in place of the server would fill the log; without a title, as its first words."""
+    page = "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
+
+    assert "an HTML page (502 Bad Gateway)" == shown(page, Credentials())
+    assert f"an HTML page ({'x' * 80})" == shown(b" <html><body>" + b"x" * 10_000, Credentials())
+    assert "an HTML page" == shown(b"<html>", Credentials())
+    assert "rows < 3" == shown("rows < 3", Credentials())
