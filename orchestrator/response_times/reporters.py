@@ -93,7 +93,8 @@ class Reporters:
                 here.devices[row].contradicted += 1.0
             here.missed_by.clear()
             self._keep_away(here, (row for row in missed if here.devices[row].missed >= MISSES))
-            return Verdict(frozenset(fresh), dead=False, doubtful=False)
+            # Several at once may be too many for the tier; one that has just missed a result is no news.
+            return Verdict(frozenset(missed if len(missed) >= WITNESSES else fresh), dead=False, doubtful=False)
         believed = {row for row in missed if here.devices[row].contradicted < CONTRADICTED}
         here.missed_by |= believed
         if len(here.missed_by) >= WITNESSES:

@@ -226,14 +226,14 @@ class SiteTimes:
         verdict = self.reporters.judge(tier, view.rows[served].tolist(), view.rows[missed].tolist())
         if len(of) < len(sharers) and len(of) - len(served) >= len(of) < FEW_ASKED:
             return  # of many sharers one alone was heard of, and it was not served: that may be its own fault
-        missing = int(np.isin(view.rows[missed], list(verdict.counted)).sum())
+        counted = int(np.isin(view.rows[missed], list(verdict.counted)).sum())
         if verdict.doubtful:
             noted.doubtful.add(tier)
         if len(served) or verdict.dead:
             noted.sharers[tier] = len(sharers)
-            noted.answered[tier] = len(sharers) * len(served) // max(1, len(served) + missing)
+            noted.answered[tier] = len(sharers) * len(served) // max(1, len(served) + counted)
         if len(served):
-            self._learn_tier(view, tier, columns, sharers, missing, served, times_ms, noted)
+            self._learn_tier(view, tier, columns, sharers, len(missed), served, times_ms, noted)
 
     def _held_back(self, view: View, tier: int, columns: Ints, sharers: int, answered: Ints, times_ms: Floats) -> Ints:
         """(answered,): 1 where a time is held back as too long, -1 as too short, else 0."""
