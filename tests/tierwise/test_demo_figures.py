@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from broker.vocabulary import Outcome as Ended
 from configs.orchestrator import Policy
 from tierwise.demo import DemoResult, figures_of, final_decision
 from tierwise.observer import ObservedRound, Outcome
+from tierwise.reproduce.fleet_run import _is_as_decided
 from tierwise.screen import Screen, comparison, remark, round_line
 
 TOP5_TENTHS = {ModelName("d0"): 899, ModelName("d7"): 728}
@@ -172,3 +174,22 @@ def test_the_live_table_shows_decision_response_and_label_of_each_device() -> No
     assert "fallen back d7" in lines["s2"]
     assert "..." in lines["s3"]
     assert set(lines) == {"s1", "s2", "s3", "s4"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "second", "counts"),
+    [
+        ("edge_only", outcome("s2", "d0", Tier.EDGE, 400.0), True),
+        ("edge_only", outcome("s2", "d0", Tier.END, 400.0), False),
+        ("edge_only", Outcome(NodeId("s2"), decision("d0", Tier.EDGE, 1)), False),
+        ("q_learning", outcome("s2", "d0", Tier.END, 400.0), True),
+        ("q_learning", outcome("s2", "d0", Tier.EDGE, 400.0, Ended.FALLEN_BACK), False),
+    ],
+)
+def test_a_round_in_which_a_node_was_late_is_not_measured(policy: str, second: Outcome, counts: bool) -> None:
+    """`tierwise reproduce` takes one in which every device has done as decided, on the tier of a fixed policy."""
+    round_ = a_round(outcome("s1", "d0", Tier.EDGE, 400.0), second)
+    round_.summary = msgspec.structs.replace(round_.summary, policy=policy)
+
+    assert counts is _is_as_decided(2, round_)
+    assert not _is_as_decided(3, round_)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from broker.errors import TierwiseError
-from broker.vocabulary import Link, NodeId, Outcome
+from broker.vocabulary import Link, NodeId, Outcome, Tier
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import load
 from configs.orchestrator import Policy
@@ -30,6 +30,11 @@ from tierwise.reproduce.site import accuracies
 
 Tell = Callable[[float, str], None]  # the share that is done, and what is being done
 Phase = tuple[Policy, int]  # so many rounds of this policy
+TIER_OF: dict[str, Tier] = {
+    Policy.DEVICE_ONLY: Tier.END,
+    Policy.EDGE_ONLY: Tier.EDGE,
+    Policy.CLOUD_ONLY: Tier.CLOUD,
+}
 
 STOPPED = re.compile(r"orchestrator_stopped decide_median_ms=(\S+) decide_p99_ms=(\S+) without_agent=(\d+)")
 
@@ -72,8 +77,9 @@ def run_fleet(
 ) -> Site:
     """Run `phases` on the paper's site with the weak links of `experiment`, and stop it.
 
-    Only rounds count in which every device did as decided: what a busy machine makes late is not to be measured. The
-    orchestrator begins with what `agent` has learned. Raises TierwiseError when a process dies, or no round ends.
+    Only rounds count in which every device did as its policy says: what a busy machine makes late is not to be
+    measured. The orchestrator begins with what `agent` has learned. Raises TierwiseError when a process dies, or no
+    round ends.
     """
     shipped = load(Path(str(resources.files("configs") / "demo.yaml")), DemoConfig)
     config = shipped.model_copy(update={"policy": phases[0][0]})
@@ -91,8 +97,11 @@ def run_fleet(
 
 
 def _is_as_decided(devices: int, round_: ObservedRound) -> bool:
-    ended = [outcome.report.outcome for outcome in round_.outcomes.values() if outcome.report is not None]
-    return [Outcome.DONE] * devices == ended
+    """Every device has done as decided, on the tier of the policy if that is a fixed one."""
+    reports = [outcome.report for outcome in round_.outcomes.values() if outcome.report is not None]
+    tier = None if round_.summary is None else TIER_OF.get(round_.summary.policy)
+    fits = [report.outcome == Outcome.DONE and tier in (None, report.tier) for report in reports]
+    return [True] * devices == fits
 
 
 @contextmanager
