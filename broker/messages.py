@@ -11,11 +11,21 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, Link, NodeState, Outcome, Tier
+from broker.vocabulary import (
+    LABEL_SET_PATTERN,
+    MODEL_PATTERN,
+    NAME_PATTERN,
+    REQUEST_ID_PATTERN,
+    Link,
+    NodeState,
+    Outcome,
+    Tier,
+)
 
 Node = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Request_ = Annotated[str, Meta(pattern=REQUEST_ID_PATTERN)]
 Model = Annotated[str, Meta(pattern=MODEL_PATTERN)]
+LabelSet = Annotated[str, Meta(pattern=LABEL_SET_PATTERN)]
 LONGEST_TEXT = 300
 LONGEST_MS = 86_400_000  # a day
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
@@ -42,6 +52,7 @@ class Birth(Struct, frozen=True, kw_only=True):
     vcpus: Annotated[int, Meta(ge=1, le=4096)]
     models: Annotated[dict[Model, Sha256], Meta(max_length=256)]
     emulated: bool = False
+    label_sets: Annotated[dict[Model, LabelSet], Meta(max_length=256)] = {}
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -176,6 +187,7 @@ class Goal(Struct, frozen=True, kw_only=True):
     accuracy_floor_percent: Percent
     policy: Text
     policy_version: Count
+    metric: Text = "top5"
 
 
 class GoalSet(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,5 @@
-"""The nouns that every process shares: ids, tier, model, action, node state, link, outcome.
+"""The nouns that every process shares: ids, tier, model, action, node state, link, outcome,
+metric.
 
 They are types, not bare strings. An id is checked once, where it enters (`node_id`, `site_id`, `request_id`,
 `model_name`); behind that door it can be put into a topic or a file name as it is.
@@ -22,6 +23,8 @@ ModelName = NewType("ModelName", str)
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z"  # \Z: `$` would let a line feed through
 NAME_RULE = "1 to 63 of a-z, 0-9 and -, with no - at either end"
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}\Z"
+LABEL_SET_PATTERN = r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z"
+IMAGENET = "imagenet-1000"  # the label set of d0 to d7
 MODEL_PATTERN = r"^[a-z0-9](?:[a-z0-9_-]{0,30}[a-z0-9])?\Z"
 
 
@@ -54,6 +57,13 @@ class Outcome(StrEnum):
     DONE = "done"
     FALLEN_BACK = "fallen_back"
     FAILED = "failed"
+
+
+class Metric(StrEnum):
+    """The accuracy that floors and averages of a site are about."""
+
+    TOP5 = "top5"
+    TOP1 = "top1"
 
 
 @dataclass(frozen=True, slots=True)

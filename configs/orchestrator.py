@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from broker.vocabulary import NodeId, Tier
+from broker.vocabulary import IMAGENET, Metric, NodeId, Tier
 from configs.influxdb import InfluxSection
 from configs.node import BrokerSection
-from configs.section import LIVE, Floor, NodeName, Section, SiteName
+from configs.section import LIVE, Floor, LabelSetName, NodeName, Section, SiteName
 
 
 class Policy(StrEnum):
@@ -31,9 +31,21 @@ class GoalSection(Section):
     """The Quality of Service Goal at the start; `goal/set` changes it while it runs."""
 
     accuracy_floor: Floor = Field(
-        89.0, description="min, max, or Top-5 % with at most one decimal", json_schema_extra=LIVE
+        89.0, description="min, max, or % of metric, with at most one decimal", json_schema_extra=LIVE
     )
     policy: Policy = Field(Policy.FACTORED, description="who decides", json_schema_extra=LIVE)
+    metric: Metric = Field(Metric.TOP5, description="which accuracy the floor is about; less than 20 classes: top1")
+    label_set: LabelSetName = Field(IMAGENET, description="the classes of this site; networks of others are not used")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _max_is_known_for_the_eight_only(cls, values: Any) -> Any:
+        other = isinstance(values, dict) and (
+            values.get("metric", Metric.TOP5) != Metric.TOP5 or values.get("label_set", IMAGENET) != IMAGENET
+        )
+        if other and values.get("accuracy_floor") == "max":
+            raise ValueError("accuracy_floor: max is 89.9, the best Top-5 of d0 to d7; write this site's floor in %")
+        return values
 
 
 class ActionSpace(StrEnum):

@@ -17,7 +17,17 @@ from pydantic import (
 )
 
 from broker.errors import InvalidName
-from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, ModelName, NodeId, SiteId, model_name, node_id, site_id
+from broker.vocabulary import (
+    LABEL_SET_PATTERN,
+    MODEL_PATTERN,
+    NAME_PATTERN,
+    ModelName,
+    NodeId,
+    SiteId,
+    model_name,
+    node_id,
+    site_id,
+)
 
 # Of a field whose changed value takes effect without a restart; the JSON Schema says so too.
 LIVE: dict[str, Any] = {"x-live": True}
@@ -66,6 +76,10 @@ FOLDER = "folder"  # in the validation context: where the file lies that is bein
 # nothing is there, from the working directory.
 PathBesideFile = Annotated[Path, AfterValidator(_beside_file)]
 
+LabelSetName = Annotated[
+    str, Field(strict=True, pattern=LABEL_SET_PATTERN.replace("\\Z", "$")), _pattern(LABEL_SET_PATTERN)
+]
+
 HOST_PATTERN = r"^([^\s/:]+|[^\s/:]*(:[^\s/:]*){2,})\Z"  # a name, an IPv4 or an IPv6 address
 
 
@@ -83,21 +97,35 @@ Host = Annotated[
 ]
 
 FLOORS = {"min": 0.0, "max": 89.9}
+LOWEST_FLOOR = 72.8  # Top-5 of d7, the least accurate of the eight
 
 
-def _floor_tenths(value: Any, highest: float) -> Any:
+def floor_too_low(percent: float, lowest: float, highest: float) -> str | None:
+    """Why a floor below all models (`lowest` in %) is refused; None where it is not. 0 is no floor."""
+    if percent <= 0 or percent >= lowest:
+        return None
+    meant = f" (did you mean {percent * 100:g}?)" if percent <= 1 else ""
+    what = f"{percent:g} % is below the least accurate model's {lowest:g} %{meant}"
+    return f"{what}; give {lowest:g} to {highest:g}, or min for no floor"
+
+
+def _floor_tenths(value: Any, highest: float, lowest: float = 0.0) -> Any:
     """`min` and `max` are the paper's words; a number is a percentage with at most one decimal."""
     if isinstance(value, str) and value in FLOORS:
-        value = FLOORS[value]
+        return min(FLOORS[value], highest)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
-        raise ValueError(f"must be min, max, or a percentage from 0 to {highest:g}")
+        raise ValueError(f"must be min, max, or a percentage from {lowest:g} to {highest:g}")
+    if too_low := floor_too_low(value, lowest, highest):
+        raise ValueError(too_low)
     if abs(value * 10 - round(value * 10)) > 1e-9:
         raise ValueError("must have at most one decimal: accuracies are counted in tenths of a point")
     return round(value, 1)
 
 
 def _floor_in_file(value: Any) -> Any:
-    """A file cannot know which models a site has added, so that any percentage may stand there."""
+    """A file cannot know which models a site has added, so that any percentage may stand there, but no fraction."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
+        raise ValueError(f"must be a percentage, not a fraction; did you mean {value * 100:g}? min is no floor")
     return _floor_tenths(value, 100.0)
 
 
@@ -108,11 +136,14 @@ Floor = Annotated[
 ]
 
 
-def floor_of(value: str | float, highest: float = FLOORS["max"]) -> float:
-    """An accuracy floor as Top-5 in %: `min`, `max` or a number up to `highest`, as text too. Raises ValueError."""
+def floor_of(value: str | float, highest: float = FLOORS["max"], lowest: float = LOWEST_FLOOR) -> float:
+    """An accuracy floor in %: `min`, `max`, 0 (none) or a number from `lowest` to `highest`, as text too.
+
+    Raises ValueError.
+    """
     try:
         number: str | float = float(value)
     except ValueError:
         number = value
-    percent: float = _floor_tenths(number, highest)
+    percent: float = _floor_tenths(number, highest, lowest)
     return percent

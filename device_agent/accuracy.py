@@ -1,4 +1,4 @@
-"""Which models this node has, the most accurate first (Top-5 of the manifest, Table 4)."""
+"""Which models this node has, the most accurate first, by the manifest and under the metric of the site's goal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from broker.errors import TierwiseError
 from broker.events import event
-from broker.vocabulary import ModelName
+from broker.vocabulary import Metric, ModelName
 from device_agent.service.inference import Models
 from model_zoo.errors import on_node
 
@@ -17,9 +17,24 @@ log = logging.getLogger(__name__)
 class ModelsByAccuracy:
     """What can be run here, as the pool knows it at this moment."""
 
-    def __init__(self, models: Models, pool: Sequence[ModelName], top5_tenths: Mapping[ModelName, int]) -> None:
+    def __init__(
+        self,
+        models: Models,
+        pool: Sequence[ModelName],
+        top5_tenths: Mapping[ModelName, int],
+        top1_tenths: Mapping[ModelName, int] | None = None,
+    ) -> None:
         self._models = models
-        self._pool = sorted(pool, key=lambda model: -top5_tenths.get(model, 0))
+        self._pool = list(pool)
+        self._tenths = {Metric.TOP5: top5_tenths, Metric.TOP1: top1_tenths or {}}
+        self.order_by(Metric.TOP5)
+
+    def order_by(self, metric: str) -> None:
+        """Rank by this accuracy, and by the other one where it is equal or unknown. An unknown metric is Top-5."""
+        first = Metric.TOP1 if metric == Metric.TOP1 else Metric.TOP5
+        second = Metric.TOP5 if first is Metric.TOP1 else Metric.TOP1
+        by = self._tenths[first], self._tenths[second]
+        self._pool.sort(key=lambda model: tuple(-tenths.get(model, 0) for tenths in by))
 
     def available(self) -> dict[ModelName, str]:
         """Name and sha256 of what is installed and asked for; none where the cache cannot be read."""

@@ -81,15 +81,18 @@ class Agent:
         self._config = config
         self._source = open_source(config.requester.images) if config.requester.mode is not RequesterMode.NONE else None
         self._pool = pool_of(config)
-        top5_tenths = {name: spec.top5_tenths or 0 for name, spec in self._pool.manifest.models.items()}
-        self._models = ModelsByAccuracy(self._pool, config.models.pool, top5_tenths)
+        specs = self._pool.manifest.models
+        top5_tenths = {name: spec.top5_tenths or 0 for name, spec in specs.items()}
+        top1_tenths = {name: spec.top1_tenths or 0 for name, spec in specs.items()}
+        self._models = ModelsByAccuracy(self._pool, config.models.pool, top5_tenths, top1_tenths)
         self.service = service_of(config, self._pool, clock)
         limit = RateLimit(MESSAGES_PER_S, MESSAGES_BURST) if config.tier is not Tier.END else None
         endpoint = config.broker.endpoint()
         self.client = MqttClient(endpoint, config.site, config.node, "agent", clock=clock, limit=limit)
         self.monitor = self._new_monitor(clock)
         identity = Identity(config.tier, config.emulate.vcpus if config.emulate else vcpus(), self.service.emulated)
-        self._presence = Presence(self.client, identity, self._models.available, self.monitor.timed)
+        label_sets = {name: spec.label_set for name, spec in specs.items() if spec.label_set is not None}
+        self._presence = Presence(self.client, identity, self._models.available, self.monitor.timed, label_sets)
         own_state = filter_for(config.site, Channel.STATE, config.node)
         self.client.subscribe(own_state, Channel.STATE, self._presence.heal)
         PingAnswering(self.client, clock)
@@ -183,7 +186,7 @@ class Agent:
 
     def _new_requester(self, source: ImageSource, clock: Clock) -> Requester:
         settings = self._config.requester
-        exchange = Exchange(self.client, self._presence.heal)
+        exchange = Exchange(self.client, self._presence.heal, lambda goal: self._models.order_by(goal.metric))
         sequence = RequestSequence(
             Settings(self._config.node, settings.decision_timeout_ms / 1000, settings.images),
             exchange,

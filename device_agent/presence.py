@@ -43,24 +43,28 @@ class Presence:
         identity: Identity,
         models: Callable[[], Mapping[ModelName, str]],
         timed: Callable[[], Callable[[], None]],
+        label_sets: Mapping[ModelName, str] | None = None,
     ) -> None:
         self._client = client
         self._identity = identity
         self._models = models
         self._timed = timed
+        self._label_sets = label_sets or {}
         self._version = agent_version()
         self._leaving = False
         client.on_connect.append(self.announce)
 
     def announce(self) -> None:
         """Publish birth and state under the session of this connection."""
+        models = self._models()
         birth = Birth(
             session=self._client.session,
             tier=self._identity.tier,
             agent_version=self._version,
             vcpus=self._identity.vcpus,
-            models={str(name): sha256 for name, sha256 in self._models().items()},
+            models={str(name): sha256 for name, sha256 in models.items()},
             emulated=self._identity.emulated,
+            label_sets={str(name): self._label_sets[name] for name in models if name in self._label_sets},
         )
         try:
             address = Address(self._client.site, self._client.node, Channel.BIRTH)

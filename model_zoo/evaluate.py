@@ -14,9 +14,19 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from broker.vocabulary import ModelName
+from broker.vocabulary import IMAGENET, Metric, ModelName
 from model_zoo.cache import InstalledModel, check, installed
 from model_zoo.errors import BadImage, CannotEvaluate, ModelMissing
+from model_zoo.fitting import (
+    IMAGENET_CLASSES,
+    SAID,
+    SIGNIFICANCE,
+    better_than_chance,
+    chance_p,
+    chance_percent,
+    has_top5,
+    other_labels,
+)
 from model_zoo.ground_truth import Labelled, class_indices
 from model_zoo.labels import labels_of
 from model_zoo.local_manifest import MeasuredModel
@@ -39,13 +49,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How often one network was right. Intervals are Wilson's, 95 %."""
+    """How often one network was right. Intervals are Wilson's, 95 %. `labels`: how many classes it tells apart."""
 
     name: ModelName
     sha256: str
     images: int
     top1_hits: int
     top5_hits: int
+    labels: int = IMAGENET_CLASSES
 
     @property
     def top1_percent(self) -> float:
@@ -53,9 +64,9 @@ class Accuracy:
         return 100 * self.top1_hits / self.images
 
     @property
-    def top5_percent(self) -> float:
-        """Share of photographs whose class was among the first five."""
-        return 100 * self.top5_hits / self.images
+    def top5_percent(self) -> float | None:
+        """Share of photographs whose class was among the first five; None of too few classes."""
+        return 100 * self.top5_hits / self.images if has_top5(self.labels) else None
 
     @property
     def top1_interval(self) -> tuple[float, float]:
@@ -63,20 +74,34 @@ class Accuracy:
         return wilson_percent(self.top1_hits, self.images)
 
     @property
-    def top5_interval(self) -> tuple[float, float]:
-        """In which the true Top-5 lies, in %."""
-        return wilson_percent(self.top5_hits, self.images)
+    def top5_interval(self) -> tuple[float, float] | None:
+        """In which the true Top-5 lies, in %; None of too few classes."""
+        return wilson_percent(self.top5_hits, self.images) if has_top5(self.labels) else None
 
-    def measured(self, today: date) -> MeasuredModel:
+    def at_chance(self, metric: Metric) -> str | None:
+        """Why it is not better than chance: by Top-1 alone where there is no Top-5. None where it is."""
+        judged = metric if has_top5(self.labels) else Metric.TOP1
+        hits = self.top5_hits if judged is Metric.TOP5 else self.top1_hits
+        if better_than_chance(hits, self.images, self.labels, judged):
+            return None
+        return (
+            f"{self.name} has a {SAID[judged]} of {100 * hits / self.images:.1f} % on {self.images} photographs, "
+            f"not better than chance: {chance_percent(self.labels, judged):.3g} % of {self.labels} classes "
+            f"(p = {chance_p(hits, self.images, self.labels, judged):.2g}, needed: below {SIGNIFICANCE:g})"
+        )
+
+    def measured(self, today: date, *, forced: bool = False) -> MeasuredModel:
         """For the local manifest: to a tenth of a point, the intervals rounded outwards."""
+        top5, top5_interval = self.top5_percent, self.top5_interval
         return MeasuredModel(
             sha256=self.sha256,
             top1=round(self.top1_percent, 1),
-            top5=round(self.top5_percent, 1),
+            top5=None if top5 is None else round(top5, 1),
             top1_interval=_outwards(self.top1_interval),
-            top5_interval=_outwards(self.top5_interval),
+            top5_interval=None if top5_interval is None else _outwards(top5_interval),
             images=self.images,
             date=today,
+            forced=forced,
         )
 
 
@@ -115,19 +140,27 @@ def wilson_percent(hits: int, images: int) -> tuple[float, float]:
 
 
 def subjects(
-    manifest: Manifest, names: Sequence[str], directory: Path, labelled: Sequence[Labelled], count_from: int = 0
+    manifest: Manifest,
+    names: Sequence[str],
+    directory: Path,
+    labelled: Sequence[Labelled],
+    count_from: int = 0,
+    label_set: str = IMAGENET,
 ) -> list[Subject]:
-    """What is to be evaluated; without names all trained networks that are there.
+    """What is to be evaluated; without names all trained networks of this label set that are there.
 
-    Raises CannotEvaluate (untrained weights, none at all, a class that a network lacks), UnknownModel, ModelMissing,
-    ModelCorrupt, IndexUnusable.
+    Raises CannotEvaluate (other classes, untrained weights, none at all, a class that a network lacks), UnknownModel,
+    ModelMissing, ModelCorrupt, IndexUnusable.
     """
     present = installed(directory)
     found = []
     for spec in manifest.select(names):
         model = present.get(spec.name)
-        if not names and (model is None or not model.trained):
+        why = other_labels(spec, label_set)
+        if not names and (model is None or not model.trained or why):
             continue
+        if why:
+            raise CannotEvaluate(f"{spec.name}: {why}; name the orchestrator.yaml of its site: --config")
         if model is None:
             raise ModelMissing(spec.name, directory, added=spec.added)
         if not model.trained:
@@ -182,7 +215,9 @@ def evaluate(
         raise CannotEvaluate(f"none of {len(labelled)} photographs in {images} can be decoded; {file}: {why}")
     return Evaluation(
         accuracies=tuple(
-            Accuracy(each.spec.name, each.model.sha256, tally.images, tally.top1[place], tally.top5[place])
+            Accuracy(
+                each.spec.name, each.model.sha256, tally.images, tally.top1[place], tally.top5[place], each.spec.labels
+            )
             for place, each in enumerate(what)
             if tally.images
         ),

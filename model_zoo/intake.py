@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -10,11 +11,23 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from broker.durable_file import replace_durably
-from broker.vocabulary import ModelName, model_name
+from broker.vocabulary import IMAGENET, LABEL_SET_PATTERN, Metric, ModelName, model_name
 from model_zoo.cache import InstalledModel, install, make_directory, models_directory, sha256_of, uninstall
 from model_zoo.errors import IndexUnusable, ModelRefused, UnknownModel
+from model_zoo.fitting import (
+    DEFAULT_TASK,
+    IMAGENET_CLASSES,
+    MIN_TOP5_CLASSES,
+    SiteTask,
+    at_chance,
+    digest_of,
+    has_top5,
+    label_set_of,
+    no_accuracy,
+    other_labels,
+)
 from model_zoo.graph import Graph, NotAGraph, read_graph
-from model_zoo.labels import own_labels
+from model_zoo.labels import own_labels, read_labels
 from model_zoo.local_manifest import (
     LARGEST_EDGE_PX,
     MOST_CLASSES,
@@ -22,6 +35,7 @@ from model_zoo.local_manifest import (
     change_local,
     local_path,
     read_local,
+    spec_of,
     with_model,
     without,
 )
@@ -51,6 +65,9 @@ class Wish:
     labels: Path | None = None
     trained: bool = True
     replace: bool = False
+    label_set: str | None = None
+    site: SiteTask = DEFAULT_TASK
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,8 @@ def add(file: Path, wish: Wish, directory: Path | None = None) -> Added:
         _copy(file, copy)
         described = _described(copy, wish)
         labels = None if wish.labels is None else _checked_labels(wish.labels, described.classes)
+        described = _with_labels(described, wish, labels, directory)
+        _check_fit(name, described, wish)
         with only_one(directory / LOCK):
             _free_name(wish, directory)  # nobody else has taken it meanwhile
             # The description first: a crash in between leaves a model that is missing, never one that is run wrongly.
@@ -153,6 +172,53 @@ def _described(file: Path, wish: Wish) -> AddedModel:
     except ValidationError as error:
         [first, *_] = error.errors(include_url=False)
         raise ModelRefused(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _with_labels(described: AddedModel, wish: Wish, labels: str | None, directory: Path) -> AddedModel:
+    """The description with the label set that was stated, or that the names or the number of classes show."""
+    names = [] if labels is None else labels.splitlines()[described.background :]
+    if wish.label_set is not None:
+        if not re.fullmatch(LABEL_SET_PATTERN, wish.label_set):
+            raise ModelRefused(f"{wish.label_set!r} is not the name of a label set: use 1 to 64 of a-z, 0-9, - and _")
+        label_set = wish.label_set
+    elif names:
+        label_set = label_set_of(names, read_labels(directory, IMAGENET_CLASSES + 1)[1:])
+    elif described.labels == IMAGENET_CLASSES:
+        label_set = IMAGENET
+    else:
+        raise ModelRefused(
+            f"which {described.labels} classes it tells apart was not said: give their names (--class-names FILE), or "
+            "--label-set NAME; accuracies are comparable only within one label set"
+        )
+    if label_set == IMAGENET and described.labels != IMAGENET_CLASSES:
+        raise ModelRefused(f"{IMAGENET} has {IMAGENET_CLASSES} classes, and it tells {described.labels} apart")
+    digest = digest_of(names) if names else None
+    for name, other in read_local(directory).models.items():
+        if other.label_set != label_set or name == wish.name:
+            continue
+        both_named = digest is not None and other.labels_sha256 is not None
+        if other.labels != described.labels or (both_named and digest != other.labels_sha256 and label_set != IMAGENET):
+            raise ModelRefused(f"its classes are not those of {name}, which has the label set {label_set} too")
+    return described.model_copy(update={"label_set": label_set, "labels_sha256": digest, "forced": wish.force})
+
+
+def _check_fit(name: ModelName, described: AddedModel, wish: Wish) -> None:
+    """Refuse a network of other classes than the site's, and accuracies that it cannot have or that are chance."""
+    if described.top5 is not None and not has_top5(described.labels):
+        raise ModelRefused(
+            f"it has {described.labels} classes, and fewer than {MIN_TOP5_CLASSES} have no Top-5: give --top1 alone"
+        )
+    spec = spec_of(name, described)
+    if why := other_labels(spec, wish.site.label_set):
+        raise ModelRefused(
+            f"{why}; for a site of its own set goal.label_set: {described.label_set} in orchestrator.yaml, and name "
+            "that file: --config"
+        )
+    if not has_top5(described.labels) and wish.site.metric is Metric.TOP5:
+        raise ModelRefused(str(no_accuracy(spec, wish.site.metric)))
+    for metric in Metric:
+        if why := at_chance(spec, metric):
+            raise ModelRefused(f"{why}; --force takes it all the same")
 
 
 def _graph(file: Path) -> Graph:

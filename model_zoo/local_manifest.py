@@ -16,11 +16,12 @@ import yaml
 from pydantic import Field, model_validator
 
 from broker.durable_file import replace_durably
-from broker.vocabulary import ModelName
+from broker.vocabulary import IMAGENET, ModelName
 from configs.loader import load
-from configs.section import Model, Section
+from configs.section import LabelSetName, Model, Section
 from model_zoo.cache import make_directory, models_directory
 from model_zoo.errors import IndexUnusable
+from model_zoo.fitting import IMAGENET_CLASSES, has_top5
 from model_zoo.locking import only_one
 from model_zoo.manifest import DType, Manifest, ModelSpec, Percent, Sha256, load_manifest, tenths
 from model_zoo.preprocessing import OutputKind, Preprocessing
@@ -49,6 +50,16 @@ class AddedModel(Section):
     mmacs: float = Field(ge=0, description="millions of multiply-accumulates; orders models by cost")
     top1: Percent | None = None
     top5: Percent | None = None
+    label_set: LabelSetName | None = Field(
+        None, description="the classes that it tells apart; default: by their number"
+    )
+    labels_sha256: Sha256 | None = Field(None, description="of the names of its classes, in lower case and in order")
+    forced: bool = Field(False, description="used although its accuracy is not better than chance")
+
+    @property
+    def labels(self) -> int:
+        """How many classes it tells apart, the background not counted."""
+        return self.classes - self.background
 
     @model_validator(mode="after")
     def _edges_are_pixels(self) -> AddedModel:
@@ -62,11 +73,12 @@ class MeasuredModel(Section):
 
     sha256: Sha256
     top1: Percent
-    top5: Percent
+    top5: Percent | None = Field(None, description="none of fewer than 20 classes")
     top1_interval: tuple[Percent, Percent]
-    top5_interval: tuple[Percent, Percent]
+    top5_interval: tuple[Percent, Percent] | None = None
     images: int = Field(gt=0)
     date: date
+    forced: bool = Field(False, description="used although it is not better than chance")
 
 
 class LocalManifest(Section):
@@ -102,7 +114,7 @@ def site_manifest(path: Path | None = None, directory: Path | None = None) -> Ma
 
 def layered(shipped: Manifest, local: LocalManifest) -> Manifest:
     """Both in one: the shipped models in their order, then the added ones; measured accuracies win."""
-    models = {**shipped.models, **{name: _spec(name, row) for name, row in local.models.items()}}
+    models = {**shipped.models, **{name: spec_of(name, row) for name, row in local.models.items()}}
     for name, found in local.measured.items():
         spec = models.get(name)
         # One that was measured as another file and then replaced is as good as never measured.
@@ -110,9 +122,11 @@ def layered(shipped: Manifest, local: LocalManifest) -> Manifest:
             models[name] = replace(
                 spec,
                 top1_tenths=tenths(found.top1),
-                top5_tenths=tenths(found.top5),
+                top5_tenths=tenths(found.top5) if has_top5(spec.labels) else None,
                 sha256=found.sha256,
                 measured=True,
+                images=found.images,
+                forced=found.forced or spec.forced,
             )
     return replace(shipped, models=models)
 
@@ -158,6 +172,15 @@ def _checked(models: dict[ModelName, AddedModel], measured: dict[ModelName, Meas
     return LocalManifest(models=models, measured=measured)
 
 
-def _spec(name: ModelName, row: AddedModel) -> ModelSpec:
-    fields: dict[str, Any] = row.model_dump(exclude={"top1", "top5"})
-    return ModelSpec(name=name, top1_tenths=tenths(row.top1), top5_tenths=tenths(row.top5), added=True, **fields)
+def spec_of(name: ModelName, row: AddedModel) -> ModelSpec:
+    """An added network as one of the manifest's."""
+    fields: dict[str, Any] = row.model_dump(exclude={"top1", "top5", "label_set", "labels_sha256"})
+    return ModelSpec(
+        name=name,
+        top1_tenths=tenths(row.top1),
+        top5_tenths=tenths(row.top5) if has_top5(row.labels) else None,
+        added=True,
+        # Before label sets were stated, networks were of ImageNet's classes: their number shows it.
+        label_set=row.label_set or (IMAGENET if row.labels == IMAGENET_CLASSES else None),
+        **fields,
+    )

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from broker.vocabulary import ModelName
+from broker.vocabulary import Metric, ModelName
 from configs.loader import load
-from configs.section import Model, Section
+from configs.section import LabelSetName, Model, Section
 from model_zoo.errors import UnknownModel
 from model_zoo.preprocessing import OutputKind, Preprocessing
 
@@ -30,7 +30,9 @@ class ModelSpec:
     Accuracies are in integer tenths of a percent, so that averages can be compared exactly; None where nobody knows.
     `input_px`: height and width. `background`: class 0 stands for none of the others. `width`, `archive` and
     `archive_sha256` are those of the official MobileNets. `sha256`: the one file that accuracies and preprocessing of
-    an added or measured network are about; None where any file of that name counts.
+    an added or measured network are about; None where any file of that name counts. `label_set`: which classes it tells
+    apart, None if that was never stated. `images`: on how many photographs a measured accuracy rests. `forced`: taken
+    although it is not better than chance.
     """
 
     name: ModelName
@@ -50,6 +52,18 @@ class ModelSpec:
     sha256: str | None = None
     added: bool = False
     measured: bool = False
+    label_set: str | None = None
+    images: int | None = None
+    forced: bool = False
+
+    @property
+    def labels(self) -> int:
+        """How many classes it tells apart, the background not counted."""
+        return self.classes - self.background
+
+    def accuracy_tenths(self, metric: Metric) -> int | None:
+        """Its accuracy in tenths of a percent; None where nobody knows, and Top-5 of too few classes."""
+        return self.top1_tenths if metric is Metric.TOP1 else self.top5_tenths
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,7 @@ class _File(Section):
     version: Literal[1]
     input_px: int = Field(gt=0, le=4096)
     classes: int = Field(gt=1)
+    label_set: LabelSetName
     mmacs_tolerance_percent: float = Field(gt=0)
     largest_archive_bytes: int = Field(gt=0)
     largest_model_bytes: int = Field(gt=0)
@@ -142,4 +157,5 @@ def _spec(name: ModelName, row: _Row, file: _File) -> ModelSpec:
         archive=file.base + row.archive,
         archive_sha256=row.archive_sha256,
         tflite_sha256=row.tflite_sha256,
+        label_set=file.label_set,
     )

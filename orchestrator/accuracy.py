@@ -1,4 +1,4 @@
-"""Top-5 accuracy in integer tenths of a point, so that an average is never rounded across the floor.
+"""Accuracy under the site's metric in integer tenths of a point, so that an average is never rounded across the floor.
 
 `sum([89.9] * 6) / 6 < 89.9` in floating point. Here a model has a *deficit* against the most accurate one (d0 to d7
 of Table 4: 0, 17, 50, 157, 10, 29, 67, 171) and N devices at a floor have a *budget* of deficits: N (best - floor).
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from broker.errors import TierwiseError
 from broker.vocabulary import ModelName
+from model_zoo.fitting import DEFAULT_TASK, SiteTask, misfit
 from model_zoo.manifest import Manifest
 
 
@@ -26,16 +27,18 @@ def floor_tenths(percent: float) -> int:
 class Accuracies:
     """What each model's accuracy is, and which model is cheaper to run.
 
-    `tenths`: Top-5 in tenths of a point, in the manifest's order. `cost`: its place from cheapest (0) to dearest, by
-    MACs, then int8 before fp32. `best_tenths`: the accuracy of the most accurate.
+    `tenths`: accuracy in tenths of a point, in the manifest's order. `cost`: its place from cheapest (0) to dearest, by
+    MACs, then int8 before fp32. `best_tenths`, `worst_tenths`: the accuracy of the most and of the least accurate.
     """
 
     tenths: Mapping[ModelName, int]
     cost: Mapping[ModelName, int]
 
     best_tenths: int = field(init=False, compare=False)
+    worst_tenths: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "worst_tenths", min(self.tenths.values(), default=0))
         object.__setattr__(self, "best_tenths", max(self.tenths.values(), default=0))
 
     def deficit(self, model: ModelName) -> int:
@@ -61,11 +64,12 @@ class Accuracies:
         return max(models, key=lambda model: (self.tenths[model], -self.cost[model]), default=None)
 
 
-def accuracies_of(manifest: Manifest) -> Accuracies:
-    """The manifest's Top-5 accuracies and the order of its models by cost; without those of unknown accuracy."""
-    models = {name: spec for name, spec in manifest.models.items() if spec.top5_tenths is not None}
+def accuracies_of(manifest: Manifest, site: SiteTask = DEFAULT_TASK) -> Accuracies:
+    """The accuracies of all models that fit the site, under its metric, and the order of these models by cost."""
+    models = {name: spec for name, spec in manifest.models.items() if misfit(spec, site) is None}
+    tenths = {name: spec.accuracy_tenths(site.metric) for name, spec in models.items()}
     by_cost = sorted(models, key=lambda name: (models[name].mmacs, models[name].dtype != "int8", name))
     return Accuracies(
-        tenths={name: spec.top5_tenths for name, spec in models.items() if spec.top5_tenths is not None},
+        tenths={name: value for name, value in tenths.items() if value is not None},
         cost={name: place for place, name in enumerate(by_cost)},
     )

@@ -7,6 +7,7 @@ TierwiseError
 ├── CheckpointRefused         a file that is no checkpoint of this agent, version and action space
 │   ├── CheckpointImplausible a checkpoint with numbers that no agent can have learned
 │   └── ModelsChanged         a checkpoint of other models or accuracies, of which nothing can be carried over
+├── GoalRefused               a goal in a file that makes no sense with the models of the manifest
 ├── LogRefused                a file that is no response log of this version
 ├── SimulationRefused         a site, scenario or joint action that cannot be simulated
 ├── TransferRefused          an agent that has nothing another floor could begin with
@@ -52,6 +53,10 @@ class CheckpointImplausible(CheckpointRefused):
 
 class ModelsChanged(CheckpointRefused):
     """A checkpoint of other models or accuracies, of which nothing can be carried over."""
+
+
+class GoalRefused(TierwiseError):
+    """A goal in a file that makes no sense with the models of the manifest."""
 
 
 class LogRefused(TierwiseError):

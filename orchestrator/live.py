@@ -40,6 +40,7 @@ from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import NodeId, NodeState, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig
 from configs.watching import Watch
+from model_zoo.fitting import SiteTask
 from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of
 from orchestrator.acknowledging import Acknowledging
@@ -48,14 +49,14 @@ from orchestrator.answering import answer
 from orchestrator.conductor import Conductor, Doors, SiteParts
 from orchestrator.directory import held
 from orchestrator.finishing import MEMORY_NAME
-from orchestrator.goal import goal_at_start, read_memory, warn_of
+from orchestrator.goal import check_models, goal_at_start, read_memory
 from orchestrator.hearing_again import HearingAgain
 from orchestrator.lag import PING_PERIOD_S, Lag
 from orchestrator.liveness import Liveness
 from orchestrator.log_rows import Answered, Listener, QuestionRow, ReportRow, Stored, TelemetryRow
 from orchestrator.log_writer import LogWriter
 from orchestrator.nodes import Registry
-from orchestrator.offered import FaultLog, faults_of
+from orchestrator.offered import FaultLog, faults_of, fitting_part
 from orchestrator.plausible import plausible_report
 from orchestrator.policies import Policies
 from orchestrator.process import answer_soon
@@ -104,7 +105,8 @@ class Orchestrator:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._manifest = site_manifest(config.files.manifest)
-        self._accuracies = accuracies_of(self._manifest)
+        self._task = SiteTask(config.goal.label_set, config.goal.metric)
+        self._accuracies = accuracies_of(self._manifest, self._task)
         self._alarms = Alarms(clock)
         self._liveness = Liveness(self._alarms, clock, lambda: self._client.connected)
         timeout_s = config.liveness.heartbeat_timeout_s
@@ -112,7 +114,7 @@ class Orchestrator:
         self._policies = Policies(config, self._accuracies)
         memory = read_memory(directory / MEMORY_NAME)
         goal = goal_at_start(config.goal, memory)
-        warn_of(goal, self._accuracies)
+        check_models(config.goal, goal, self._accuracies)
         self._policies.agent(goal.policy)  # a checkpoint that is refused is refused before anybody asks
         listener = Listener(
             stored=lambda ids: self._in_loop(self._acknowledging.stored, ids),
@@ -241,14 +243,15 @@ class Orchestrator:
             self._summary.again()
 
     def _on_birth(self, node: NodeId, birth: Birth, _received_s: float) -> None:
+        faults = faults_of(birth, self._manifest, self._task)
         try:
-            self._registry.on_birth(node, birth)
+            self._registry.on_birth(node, fitting_part(birth, faults))
         except Refused as refusal:
             if refusal.reason in BIRTH_ALARMS:
                 self._alarms.raise_(refusal.reason, node, refusal.detail, BIRTH_ALARMS[refusal.reason])
             raise
         self._end_birth_alarms()
-        self._faults.note(node, faults_of(birth.models, self._manifest))
+        self._faults.note(node, faults)
 
     def _end_birth_alarms(self) -> None:
         for alarm in self._alarms.current():

@@ -24,6 +24,7 @@ from configs.mosquitto import MosquittoConfig
 from configs.node import BrokerSection, NodeConfig
 from configs.orchestrator import OrchestratorConfig
 from configs.site import SiteConfig
+from model_zoo.fitting import DEFAULT_TASK, SiteTask
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -119,11 +120,12 @@ async def linked(client: C) -> AsyncIterator[C]:
 
 @dataclass(frozen=True, slots=True)
 class OrchestratorAt:
-    """Which orchestrator, and how a person reaches it; `manifest`: the networks that it knows, None for the eight."""
+    """Which orchestrator, and how a person reaches it; `manifest`: the networks that it knows, None for the eight; `task`: their classes and metric."""
 
     bus: Bus
     node: NodeId
     manifest: Path | None
+    task: SiteTask = DEFAULT_TASK
 
 
 def orchestrator_at(config: Path, tls_directory: Path | None) -> OrchestratorAt:
@@ -133,7 +135,8 @@ def orchestrator_at(config: Path, tls_directory: Path | None) -> OrchestratorAt:
         return OrchestratorAt(Bus(_endpoint_of_site(config, site, tls_directory), site.site), site.orchestrator, None)
     settings = load(config, OrchestratorConfig)
     bus = Bus(endpoint_of(settings.broker, tls_directory), settings.site)
-    return OrchestratorAt(bus, settings.node, settings.files.manifest)
+    task = SiteTask(settings.goal.label_set, settings.goal.metric)
+    return OrchestratorAt(bus, settings.node, settings.files.manifest, task)
 
 
 def _is_of_site(keys: set[str]) -> bool:

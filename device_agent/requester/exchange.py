@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from broker.client import Handler, Inbound, MqttClient
 from broker.errors import Refused
-from broker.messages import Decision, Request, Result
+from broker.messages import Decision, Goal, Request, Result
 from broker.topics import Address, Channel, filter_for
 from broker.vocabulary import ModelName, NodeId, RequestId, Tier
 from device_agent.requester.peers import Peers
@@ -50,9 +50,11 @@ class Pending:
 class Exchange:
     """Owns the requests that wait, and this device's subscriptions to `decision` and `result`."""
 
-    def __init__(self, client: MqttClient, own_state: Handler) -> None:
+    def __init__(
+        self, client: MqttClient, own_state: Handler, on_goal: Callable[[Goal], None] = lambda _goal: None
+    ) -> None:
         self._client = client
-        self._peers = Peers(client, own_state, self._node_went)
+        self._peers = Peers(client, own_state, self._node_went, on_goal=on_goal)
         self._pending: dict[str, Pending] = {}
         self._over: deque[str] = deque(maxlen=REMEMBERED)
         client.subscribe(filter_for(client.site, Channel.DECISION, client.node), Channel.DECISION, self.on_decision)

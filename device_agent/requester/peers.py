@@ -55,11 +55,17 @@ class Peers:
     """
 
     def __init__(
-        self, client: MqttClient, own_state: Handler, went: Callable[[NodeId, str], None], silent_s: float = SILENT_S
+        self,
+        client: MqttClient,
+        own_state: Handler,
+        went: Callable[[NodeId, str], None],
+        silent_s: float = SILENT_S,
+        on_goal: Callable[[Goal], None] = lambda _goal: None,
     ) -> None:
         self._client = client
         self._own_state = own_state
         self._went = went
+        self._on_goal = on_goal
         self._silent_s = silent_s
         self._loop = asyncio.get_running_loop()
         self._known: dict[NodeId, _Peer] = {}
@@ -132,6 +138,8 @@ class Peers:
         known = sum(peer.is_orchestrator for peer in self._known.values())
         if isinstance(inbound.body, Goal) and known < MOST_ORCHESTRATORS:
             self.watch(inbound.address.node, is_orchestrator=True)
+        if isinstance(inbound.body, Goal) and self.is_orchestrator(inbound.address.node):
+            self._on_goal(inbound.body)
 
     def _listen(self, node: NodeId, peer: _Peer) -> None:
         peer.silent = False

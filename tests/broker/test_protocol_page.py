@@ -15,7 +15,15 @@ from msgspec import inspect
 from broker.codec import CARRIAGE, decode
 from broker.messages import Message, RoundSummary, Stages, SummaryAlarm, SummaryNode
 from broker.topics import Channel
-from broker.vocabulary import MODEL_PATTERN, NAME_PATTERN, REQUEST_ID_PATTERN, NodeState, Outcome, Tier
+from broker.vocabulary import (
+    LABEL_SET_PATTERN,
+    MODEL_PATTERN,
+    NAME_PATTERN,
+    REQUEST_ID_PATTERN,
+    NodeState,
+    Outcome,
+    Tier,
+)
 from device_agent.service.job import Refusal
 from orchestrator.agent import Bound, Reason
 from orchestrator.lag import PING_PERIOD_S
@@ -27,6 +35,7 @@ NAMED = {
     NAME_PATTERN: "node id",
     REQUEST_ID_PATTERN: "request id",
     MODEL_PATTERN: "model name",
+    LABEL_SET_PATTERN: "label set",
     r"^[0-9a-f]{64}\Z": "64 of 0-9 and a-f",
     r"^[0-9a-f]{32}\Z": "32 of 0-9 and a-f",
 }
@@ -93,7 +102,8 @@ def expected_rows(kind: type[msgspec.Struct]) -> list[str]:
     """The first three columns of the table of `kind`."""
     rows = []
     for field in inspect.type_info(kind).fields:
-        default = "required" if field.required else f"`{json.dumps(field.default)}`"
+        value = field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        default = "required" if field.required else f"`{json.dumps(value)}`"
         rows.append(f"| `{field.name}` | {type_text(field.type)} | {default} |")
     return rows
 
@@ -130,7 +140,7 @@ def test_every_example_is_a_golden_file_of_its_message(kind):
         assert json.loads(example) in golden
 
 
-@pytest.mark.parametrize("pattern", [NAME_PATTERN, REQUEST_ID_PATTERN, MODEL_PATTERN])
+@pytest.mark.parametrize("pattern", [NAME_PATTERN, REQUEST_ID_PATTERN, MODEL_PATTERN, LABEL_SET_PATTERN])
 def test_every_pattern_is_on_the_page(pattern):
     """The rule for a name is given as a regular expression, without Python's end mark."""
     assert f"`{pattern.replace(chr(92) + 'Z', '$')}`" in PAGE

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from broker.vocabulary import ModelName
+from broker.vocabulary import Metric, ModelName
 from model_zoo import evaluate as evaluate_module
 from model_zoo.errors import CannotEvaluate, ModelMissing
 from model_zoo.evaluate import Accuracy, Evaluation, evaluate, subjects, wilson_percent
+from model_zoo.fitting import SiteTask
 from model_zoo.ground_truth import Labelled
 from model_zoo.intake import Wish, add
 from model_zoo.local_manifest import change_local, site_manifest, with_measured
@@ -25,6 +26,7 @@ from model_zoo.preprocessing import Preprocessing
 from tests.graphs import Writer, colours
 
 NET = ModelName("net")
+COLOURS = SiteTask("colours", Metric.TOP1)
 Pictures = Callable[..., tuple[Path, list[Labelled]]]
 SHADES = {"0": (200, 30, 40), "1": (30, 200, 40), "2": (30, 40, 200)}
 
@@ -36,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path / "models"
     names = tmp_path / "names.txt"
     names.write_text("red\ngreen\nblue\n")
-    wish = Wish("net", preprocessing=Preprocessing.ZERO_TO_1, labels=names)
+    wish = Wish("net", label_set="colours", site=COLOURS, preprocessing=Preprocessing.ZERO_TO_1, labels=names)
     add(colours(tmp_path / "fp32.tflite"), wish, directory)
     add(colours(tmp_path / "u8.tflite", (6, 5), np.uint8, (1 / 255, 0)), replace(wish, name="net8"), directory)
     return directory
@@ -66,12 +68,12 @@ def pictures(tmp_path: Path) -> Pictures:
 
 
 def run(zoo: Path, folder: Path, labelled: list[Labelled], workers: int = 2) -> Evaluation:
-    what = subjects(site_manifest(directory=zoo), (), zoo, labelled)
+    what = subjects(site_manifest(directory=zoo), (), zoo, labelled, label_set="colours")
     return evaluate(what, labelled, folder, workers)
 
 
 def test_hits_are_counted_exactly_for_every_network(zoo: Path, pictures: Pictures) -> None:
-    """Seven of ten labels are true; of three classes all are among the first five."""
+    """Seven of ten labels are true; three classes have no Top-5."""
     folder, labelled = pictures(*[("0", "0")] * 3, *[("1", "green")] * 2, *[("2", "2")] * 2, *[("2", "red")] * 3)
     found = run(zoo, folder, labelled)
 
@@ -79,7 +81,7 @@ def test_hits_are_counted_exactly_for_every_network(zoo: Path, pictures: Picture
         (row.name, row.images, row.top1_hits, row.top5_hits) for row in found.accuracies
     ]
     [row, _] = found.accuracies
-    assert (70.0, 100.0) == (row.top1_percent, row.top5_percent)
+    assert (70.0, None, None) == (row.top1_percent, row.top5_percent, row.top5_interval)
     assert (pytest.approx((39.68, 89.22), abs=0.01)) == row.top1_interval
 
 
@@ -99,7 +101,7 @@ def test_top_five_is_counted_by_rank(tmp_path: Path, pictures: Pictures) -> None
     ranking = writer.mean(writer.convolution(image, 7, 1, content=weights), 7)
     path = writer.write(tmp_path / "r.tflite", [image], [ranking])
     zoo = tmp_path / "models"
-    add(path, Wish("net", preprocessing=Preprocessing.ZERO_TO_1), zoo)
+    add(path, Wish("net", label_set="colours", site=COLOURS, preprocessing=Preprocessing.ZERO_TO_1), zoo)
     folder, labelled = pictures(*[("0", str(said)) for said in range(7)])
 
     [row] = run(zoo, folder, labelled).accuracies
@@ -109,7 +111,7 @@ def test_top_five_is_counted_by_rank(tmp_path: Path, pictures: Pictures) -> None
 def test_a_background_class_is_made_up_for(tmp_path: Path, pictures: Pictures) -> None:
     """The same network, whose first class is said to stand for none: green is class 0 of the file, blue class 1."""
     zoo = tmp_path / "models"
-    wish = Wish("net", preprocessing=Preprocessing.ZERO_TO_1, background=True)
+    wish = Wish("net", label_set="colours", site=COLOURS, preprocessing=Preprocessing.ZERO_TO_1, background=True)
     add(colours(tmp_path / "c.tflite"), wish, zoo)
     folder, labelled = pictures(("1", "0"), ("2", "1"), ("1", "0"), ("2", "0"))
 
@@ -139,7 +141,7 @@ def test_an_interruption_gives_what_was_seen(zoo: Path, pictures: Pictures) -> N
         if done == 5:
             raise KeyboardInterrupt
 
-    what = subjects(site_manifest(directory=zoo), ["net"], zoo, labelled)
+    what = subjects(site_manifest(directory=zoo), ["net"], zoo, labelled, label_set="colours")
     found = evaluate(what, labelled, folder, 2, interrupt)
 
     assert (True, 5, 100.0) == (found.interrupted, found.accuracies[0].images, found.accuracies[0].top1_percent)
@@ -150,7 +152,7 @@ def test_an_interruption_at_once_does_not_look_at_the_rest(
 ) -> None:
     """Ctrl-C while fifty thousand photographs are still being handed out: what waits is forgotten."""
     folder, labelled = pictures(("0", "0"), ("1", "1"))
-    what = subjects(site_manifest(directory=zoo), (), zoo, labelled)
+    what = subjects(site_manifest(directory=zoo), (), zoo, labelled, label_set="colours")
     looked_at = []
 
     class Pool(ThreadPoolExecutor):
@@ -179,15 +181,15 @@ def test_untrained_networks_are_refused_by_name_and_left_out_otherwise(
 ) -> None:
     """What they say means nothing; with no trained one at all, what to do is said."""
     _, labelled = pictures(("0", "0"))
-    wish = Wish("blank", preprocessing=Preprocessing.RAW, trained=False)
+    wish = Wish("blank", label_set="colours", site=COLOURS, preprocessing=Preprocessing.RAW, trained=False)
     add(colours(tmp_path / "c.tflite"), wish, zoo)
     manifest = site_manifest(directory=zoo)
 
-    assert ["net", "net8"] == [each.spec.name for each in subjects(manifest, (), zoo, labelled)]
+    assert ["net", "net8"] == [each.spec.name for each in subjects(manifest, (), zoo, labelled, label_set="colours")]
     with pytest.raises(CannotEvaluate, match="the weights of blank are untrained"):
-        subjects(manifest, ["blank"], zoo, labelled)
+        subjects(manifest, ["blank"], zoo, labelled, label_set="colours")
     with pytest.raises(CannotEvaluate, match="no trained model is in"):
-        subjects(manifest, (), tmp_path, labelled)
+        subjects(manifest, (), tmp_path, labelled, label_set="colours")
     with pytest.raises(ModelMissing, match="model d0 is not in"):
         subjects(manifest, ["d0"], zoo, labelled)
 
@@ -208,11 +210,11 @@ def test_wilsons_interval_is_the_published_one(hits: int, images: int, expected:
 
 
 def test_what_was_measured_becomes_the_accuracy_that_policies_see(zoo: Path) -> None:
-    """To a tenth of a point, with an interval that is rounded outwards."""
+    """To a tenth of a point, with an interval that is rounded outwards; no Top-5 of three classes."""
     sha256 = site_manifest(directory=zoo).models[NET].sha256 or ""
     measured = Accuracy(NET, sha256, 263, 81, 200).measured(date(2026, 11, 27))
     assert (30.8, (25.5, 36.7), 76.0, 263) == (measured.top1, measured.top1_interval, measured.top5, measured.images)
 
     change_local(zoo, lambda local: with_measured(local, {NET: measured}))
     spec = site_manifest(directory=zoo).models[NET]
-    assert (308, 760, True) == (spec.top1_tenths, spec.top5_tenths, spec.measured)
+    assert (308, None, True) == (spec.top1_tenths, spec.top5_tenths, spec.measured)

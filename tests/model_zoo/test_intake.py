@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.vocabulary import ModelName
+from broker.vocabulary import Metric, ModelName
 from model_zoo import intake, trial
 from model_zoo.cache import installed
 from model_zoo.errors import ModelCorrupt, ModelMissing, ModelRefused, UnknownModel
+from model_zoo.fitting import SiteTask
 from model_zoo.intake import Wish, add, remove
 from model_zoo.labels import labels_of
 from model_zoo.local_manifest import read_local, site_manifest
@@ -23,7 +24,8 @@ from model_zoo.preprocessing import OutputKind, Preprocessing
 from tests.graphs import OPS, Writer, colours, squeezenet
 
 NET = ModelName("net")
-WISH = Wish("net", top5=91.2, preprocessing=Preprocessing.ZERO_TO_1)
+COLOURS = SiteTask("colours", Metric.TOP1)
+WISH = Wish("net", top1=91.2, preprocessing=Preprocessing.ZERO_TO_1, label_set=COLOURS.label_set, site=COLOURS)
 
 
 @pytest.fixture
@@ -51,10 +53,10 @@ def test_a_network_that_is_no_mobilenet_joins_with_what_its_file_tells(tmp_path:
 def test_a_quantised_file_tells_its_preprocessing_and_a_wish_wins(tmp_path: Path, zoo: Path) -> None:
     """From the range of its codes."""
     file = colours(tmp_path / "c.tflite", (4, 4), np.uint8, (1 / 255, 0))
-    add(file, Wish("net", top5=50.0), zoo)
+    add(file, replace(WISH, top1=50.0, preprocessing=None), zoo)
     assert Preprocessing.ZERO_TO_1 is read_local(zoo).models[NET].preprocessing
 
-    add(file, Wish("net", top5=50.0, preprocessing=Preprocessing.RAW, replace=True), zoo)
+    add(file, replace(WISH, top1=50.0, preprocessing=Preprocessing.RAW, replace=True), zoo)
     assert Preprocessing.RAW is read_local(zoo).models[NET].preprocessing
 
 

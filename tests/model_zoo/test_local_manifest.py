@@ -33,7 +33,7 @@ def added(sha256: str = "a" * 64, top5: float | None = 91.2) -> AddedModel:
         sha256=sha256,
         dtype="fp32",
         input_px=(96, 128),
-        classes=10,
+        classes=100,
         background=False,
         preprocessing=Preprocessing.ZERO_TO_1,
         output=OutputKind.LOGITS,

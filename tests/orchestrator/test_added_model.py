@@ -49,6 +49,10 @@ def wider(manifest: Manifest) -> Accuracies:
     return accuracies_of(manifest)
 
 
+def _birth(models: dict[str, str], label_sets: dict[str, str] | None = None) -> Birth:
+    return Birth(session=1, tier=Tier.END, agent_version="1", vcpus=1, models=models, label_sets=label_sets or {})
+
+
 def _joined(registry: Registry, node: NodeId, tier: Tier, *models: str) -> None:
     files = dict.fromkeys(models, "a" * 64)
     registry.on_birth(node, Birth(session=1, tier=tier, agent_version="1", vcpus=1, models=files))
@@ -149,7 +153,7 @@ def test_the_factored_agent_learns_to_take_it(wider: Accuracies) -> None:
 def test_what_is_odd_about_a_nodes_models_is_told_with_what_mends_it(manifest: Manifest) -> None:
     """Unknown, of unknown accuracy, and of another file; the eight may be built or official."""
     offered = {"d0": "1" * 64, "never": "2" * 64, "strange": "2" * 64, BLIND: "a" * 64, SQUEEZE: "b" * 64}
-    faults = {fault.name: fault for fault in faults_of(offered, manifest)}
+    faults = {fault.name: fault for fault in faults_of(_birth(offered), manifest)}
 
     assert {
         "models_unknown": ("never", "strange"),
@@ -157,4 +161,4 @@ def test_what_is_odd_about_a_nodes_models_is_told_with_what_mends_it(manifest: M
         "models_differ": (SQUEEZE,),
     } == {name: fault.models for name, fault in faults.items()}
     assert all("files.manifest" in fault.mend for fault in faults.values())
-    assert [] == faults_of({"d0": "1" * 64, SQUEEZE: "a" * 64}, manifest)
+    assert [] == faults_of(_birth({"d0": "1" * 64, SQUEEZE: "a" * 64}), manifest)

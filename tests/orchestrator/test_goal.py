@@ -8,10 +8,11 @@ import pytest
 
 from broker.errors import Refused
 from broker.messages import GoalSet
+from broker.vocabulary import Metric
 from configs.orchestrator import GoalSection, Policy
 from orchestrator.accuracy import Accuracies
-from orchestrator.errors import CheckpointRefused
-from orchestrator.goal import GoalInForce, goal_at_start, memory_of, read_memory, write_memory
+from orchestrator.errors import CheckpointRefused, GoalRefused
+from orchestrator.goal import GoalInForce, check_models, goal_at_start, memory_of, read_memory, write_memory
 
 START = GoalInForce(890, Policy.FACTORED, 1)
 
@@ -26,8 +27,12 @@ def test_a_change_keeps_what_it_does_not_name_and_has_a_new_version(accuracies: 
     ("wanted", "why"),
     [
         (GoalSet(policy="best"), "no policy 'best'; there are factored"),
-        (GoalSet(accuracy_floor_percent=90.0), "no model reaches 90.0 %, the best has 89.9 %"),
+        (GoalSet(accuracy_floor_percent=90.0), "no model reaches 90 %, the best has 89.9 %"),
         (GoalSet(accuracy_floor_percent=85.55), "one decimal"),
+        (GoalSet(accuracy_floor_percent=0.9), r"least accurate model's 72.8 % \(did you mean 90\?\)"),
+        (GoalSet(accuracy_floor_percent=0.85), r"did you mean 85\?"),
+        (GoalSet(accuracy_floor_percent=3.0), "below the least accurate model's 72.8 %; give 72.8 to 89.9, or min"),
+        (GoalSet(accuracy_floor_percent=72.7), "give 72.8 to 89.9, or min for no floor"),
         (GoalSet(policy="edge_only", accuracy_floor_percent=99.0), "no model reaches"),
     ],
 )
@@ -35,6 +40,39 @@ def test_a_bad_goal_is_refused_with_the_reason(accuracies: Accuracies, wanted: G
     """Wholly: the good half of it is not taken either."""
     with pytest.raises(Refused, match=why):
         START.changed(wanted, accuracies)
+
+
+def test_no_floor_and_the_least_accurate_models_own_are_taken(accuracies: Accuracies) -> None:
+    """0, which is `min`, and 72.8."""
+    for percent in (0.0, 72.8):
+        wanted = GoalSet(accuracy_floor_percent=percent)
+        assert round(10 * percent) == START.changed(wanted, accuracies).floor_tenths
+
+
+def test_a_policy_is_changed_whatever_the_floor_in_force_is(accuracies: Accuracies) -> None:
+    """Models may have come or gone since that was set."""
+    for tenths in (950, 650):
+        assert tenths == GoalInForce(tenths, Policy.RANDOM, 1).changed(GoalSet(policy="dqn"), accuracies).floor_tenths
+
+
+@pytest.mark.parametrize(("floor", "why"), [(3.0, "give 72.8 to 89.9"), (50.0, "below the least accurate model's")])
+def test_a_file_with_a_floor_below_all_models_is_refused_at_the_start(
+    accuracies: Accuracies, floor: float, why: str
+) -> None:
+    """As that of a `goal/set` is; one that was remembered from before is only logged."""
+    configured = GoalSection(accuracy_floor=floor)
+    with pytest.raises(GoalRefused, match=f"goal.accuracy_floor: .*{why}"):
+        check_models(configured, goal_at_start(configured, None), accuracies)
+    check_models(GoalSection(), GoalInForce(500, Policy.RANDOM, 3), accuracies)
+    check_models(GoalSection(accuracy_floor="min"), goal_at_start(GoalSection(accuracy_floor="min"), None), accuracies)
+
+
+def test_a_changed_metric_makes_the_files_goal_count_again() -> None:
+    """A floor that was set under another metric means something else."""
+    memory = memory_of(GoalInForce(850, Policy.FACTORED, 7), GoalSection(), 40)
+    changed = GoalSection(metric="top1")
+
+    assert GoalInForce(890, Policy.FACTORED, 8, Metric.TOP1) == goal_at_start(changed, memory)
 
 
 def test_a_goal_that_was_set_survives_a_restart(tmp_path: Path) -> None:

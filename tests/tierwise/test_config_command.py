@@ -220,3 +220,46 @@ def test_standard_input_that_is_no_text_is_told_in_one_line(run: Run, monkeypatc
 
     assert 1 == code
     assert "stdin:1:7 is not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("goal", "told"),
+    [
+        ("accuracy_floor: 3", "o.yaml:4:19 goal.accuracy_floor: 3 % is below the least accurate model's 72.8 %"),
+        ("accuracy_floor: 0.9", "did you mean 90?"),
+        ("accuracy_floor: 0.85", "did you mean 85?"),
+        ("{accuracy_floor: 47.9, metric: top1}", "below the least accurate model's 48 %"),
+        ("{accuracy_floor: max, metric: top1}", "max is 89.9, the best Top-5 of d0 to d7"),
+        ("label_set: flowers-4", "no network of flowers-4 has a known top5 accuracy"),
+    ],
+)
+def test_a_floor_or_a_label_set_that_no_network_fits_is_refused(run: Run, goal: str, told: str) -> None:
+    """With its place; `min`, 0 and the least accurate model's own accuracy are taken."""
+    head = "version: 1\nsite: home\ngoal:"
+    Path("o.yaml").write_text(f"{head} {goal}\n" if goal.startswith("{") else f"{head}\n  {goal}\n")
+    code, _, err = run("check", "o.yaml")
+    assert 1 == code
+    assert told in err
+
+    for floor in ("min", "0", "72.8"):
+        Path("o.yaml").write_text(f"{head}\n  accuracy_floor: {floor}\n")
+        assert (0, "o.yaml: ok\n") == run("check", "o.yaml")[:2]
+
+
+def test_networks_of_other_classes_than_the_sites_are_refused(run: Run) -> None:
+    """In the manifest that an orchestrator names, and in the pool of a node that is checked with it."""
+    entry = {
+        "sha256": "a" * 64, "dtype": "fp32", "input_px": [8, 8], "classes": 4, "background": False,
+        "preprocessing": "raw_0_255", "output": "logits", "mmacs": 1.0, "top1": 90.0, "label_set": "flowers-4",
+    }  # fmt: skip
+    Path("local.yaml").write_text(yaml.safe_dump({"version": 1, "models": {"net": entry}}))
+    Path("o.yaml").write_text("version: 1\nsite: home\ngoal: {policy: random}\nfiles: {manifest: local.yaml}\n")
+    Path("s1.yaml").write_text(GOOD + "models: {pool: [d0, net], manifest: local.yaml}\n")
+    why = "net is not used{}: its label set is flowers-4, the site's is imagenet-1000"
+
+    code, _, err = run("check", "o.yaml", "s1.yaml")
+    assert 1 == code
+    assert f"o.yaml:4:19 files.manifest: {why.format('')}" in err
+    assert f"s1.yaml:5:16 models.pool: {why.format(' at this site')}" in err
+    code, _, err = run("check", "s1.yaml")
+    assert "all networks of a site have one label set, not d0 (imagenet-1000), net (flowers-4)" in err

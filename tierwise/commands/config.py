@@ -14,6 +14,7 @@ from broker.errors import TierwiseError
 from configs.kinds import ALSO, KINDS, kind_of, schema_of
 from configs.loader import LARGEST_FILE_BYTES, ConfigError, Loaded, read, read_text, text_of
 from configs.migration import current_version
+from configs.orchestrator import OrchestratorConfig
 from configs.section import Section
 from tierwise.commands.config_new import new
 
@@ -32,13 +33,27 @@ def check(
 ) -> None:
     """Read each file, and list every mistake with its line and column. Exit code 1 if there is one."""
     _known(kind)
+    from tierwise.settings_files.fitting import misfits, task_of_site  # they know the networks, which takes a moment
+
     results: list[dict[str, Any]] = []
     mistakes = []
-    for file in [found for place in files for found in _files_at(place)]:
+    places = [found for place in files for found in _files_at(place)]
+    read_already = {file: _read_or_error(file, kind) for file in places}
+    orchestrators = [
+        loaded.settings
+        for loaded in read_already.values()
+        if isinstance(loaded, Loaded) and isinstance(loaded.settings, OrchestratorConfig)
+    ]
+    tasks = {settings.site: task_of_site(settings) for settings in orchestrators}
+    for file in places:
         result: dict[str, Any] = {"file": str(file), "ok": True, "problems": []}
         try:
-            loaded = _read(file, kind)
+            loaded = read_already[file]
+            if isinstance(loaded, ConfigError):
+                raise loaded
             result["version"] = loaded.version
+            if found := misfits(loaded, str(file), tasks):
+                raise ConfigError(found)
             line = f"{file}: ok"
             if loaded.old:
                 line += f", of version {loaded.version}: tierwise config migrate {file} makes it one of the present"
@@ -135,6 +150,13 @@ def _files_at(place: Path) -> list[Path]:
 def _known(kind: str, option: str = "--kind") -> None:
     if kind and kind not in KINDS and kind not in ALSO:
         raise typer.BadParameter(f"one of {', '.join((*KINDS, *ALSO))}", param_hint=option)
+
+
+def _read_or_error(file: Path, kind: str) -> Loaded[Section] | ConfigError:
+    try:
+        return _read(file, kind)
+    except ConfigError as error:
+        return error
 
 
 def _read(file: Path, kind: str) -> Loaded[Section]:

@@ -22,6 +22,7 @@ from broker.vocabulary import Link, ModelName, NodeId
 from configs.demo import DemoConfig, ExperimentConfig
 from configs.loader import ConfigError, Problem, load
 from configs.orchestrator import Policy
+from configs.section import FLOORS, LOWEST_FLOOR, floor_too_low
 from model_zoo.local_manifest import site_manifest
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from tierwise.commands.zoo import ensure_shown
@@ -96,6 +97,8 @@ def _settings(config: Path | None, rounds: int | None, fixed_rounds: int | None,
         changed["rounds"]["fixed"] = fixed_rounds
     if floor is not None:
         changed["accuracy_floor"] = floor_percent(floor)
+    elif why := floor_too_low(settings.accuracy_floor, LOWEST_FLOOR, FLOORS["max"]):
+        raise ConfigError([Problem(str(path), 1, 1, "accuracy_floor", why)])
     return DemoConfig.model_validate(changed)
 
 

@@ -62,8 +62,9 @@ def goal(
     where = orchestrator_at(config, tls_directory)
     wanted = None
     if floor is not None or policy is not None:
-        highest = accuracies_of(site_manifest(where.manifest)).best_tenths / 10
-        percent = None if floor is None else floor_percent(floor, highest)
+        accuracies = accuracies_of(site_manifest(where.manifest), where.task)
+        best, worst = accuracies.best_tenths / 10, accuracies.worst_tenths / 10
+        percent = None if floor is None else floor_percent(floor, best, worst)
         wanted = GoalSet(accuracy_floor_percent=percent, policy=policy, ask_id=new_request_id())
     in_force = asyncio.run(_goal(where, wanted, timeout_s))
     if as_json:

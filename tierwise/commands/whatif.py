@@ -15,6 +15,7 @@ from broker.errors import TierwiseError
 from broker.events import count
 from configs.loader import load
 from configs.orchestrator import OrchestratorConfig
+from model_zoo.fitting import DEFAULT_TASK, SiteTask
 from model_zoo.local_manifest import site_manifest
 from orchestrator.accuracy import accuracies_of, floor_tenths
 from orchestrator.checkpoint import read_checkpoint
@@ -50,8 +51,10 @@ def whatif(
     file = where / CHECKPOINT
     if not file.exists():
         raise NothingLogged(f"{file} is not there: the policy factored has learned nothing there yet")
-    accuracies = accuracies_of(site_manifest(None if settings is None else settings.files.manifest))
-    floors = None if floor is None else [floor_tenths(floor_percent(floor, accuracies.best_tenths / 10))]
+    task = DEFAULT_TASK if settings is None else SiteTask(settings.goal.label_set, settings.goal.metric)
+    accuracies = accuracies_of(site_manifest(None if settings is None else settings.files.manifest), task)
+    best, worst = accuracies.best_tenths / 10, accuracies.worst_tenths / 10
+    floors = None if floor is None else [floor_tenths(floor_percent(floor, best, worst))]
     rows = what_if(read_checkpoint(file), dict(accuracies.tenths), floors)
     if not rows:
         raise NothingLogged("the devices of the last round cannot meet that floor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,14 +15,18 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.errors import TierwiseError
+from configs.loader import load
+from configs.orchestrator import OrchestratorConfig
 from model_zoo.bench import Benched, Timed, dominated, front
 from model_zoo.bench import bench as time_models
 from model_zoo.cache import models_directory
+from model_zoo.errors import CannotEvaluate
 from model_zoo.evaluate import Accuracy, Evaluation, subjects
 from model_zoo.evaluate import evaluate as evaluate_models
+from model_zoo.fitting import DEFAULT_TASK, SiteTask
 from model_zoo.ground_truth import read_ground_truth
 from model_zoo.local_manifest import change_local, site_manifest, with_measured
-from tierwise.commands.zoo_shown import AsJson, Directory, Names, counting, say, table_of
+from tierwise.commands.zoo_shown import AsJson, Directory, Names, SiteFile, counting, say, table_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,6 +85,8 @@ def evaluate(
     write: Annotated[
         bool, typer.Option("--write", help="Put it into the local manifest, in place of the published accuracies.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --write: also what is not better than chance.")] = False,
+    config: SiteFile = None,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
@@ -88,53 +94,85 @@ def evaluate(
 
     A class is a number from 0 without the background, or a name; a model with a background class answers one more,
     which is made up for. Photographs that cannot be decoded are listed and count for no model. Ctrl-C gives what was
-    seen so far, and then nothing is written. Untrained models are refused.
+    seen so far, and then nothing is written. Untrained models are refused, and those of other classes than the site's.
+    With --write so is what is not better than chance (binomial test, p < 0.01).
     """
     where = directory or models_directory()
-    found = evaluate_shown(names or (), images, labels, where, write=write, count_from=count_from, workers=workers)
+    asked = Asked(task_of(config), count_from, workers)
+    found = evaluate_shown(names or (), images, labels, where, asked)
+    if write and not found.interrupted:
+        write_shown(found, where, asked.site, force=force)
+    elif write:
+        note(f"interrupted after {_seen(found)} of {found.wanted} photographs; not written")
     say(as_json, as_json_of(found), table_of_evaluation(found))
     if found.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How an evaluation is made: for which site, from which number classes are counted, by how many threads."""
+
+    site: SiteTask = DEFAULT_TASK
+    count_from: int = 0
+    workers: int | None = None
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
 def evaluate_shown(
-    names: Sequence[str],
-    images: Path,
-    labels: Path,
-    directory: Path,
-    *,
-    write: bool,
-    count_from: int = 0,
-    workers: int | None = None,
+    names: Sequence[str], images: Path, labels: Path, directory: Path, asked: Asked | None = None
 ) -> Evaluation:
     """`model_zoo.evaluate` with a bar, and notes on standard error. Raises like it, and TierwiseError."""
+    asked = asked or Asked()
     if not images.is_dir():
         raise TierwiseError(f"{images} is no folder; name the folder of the photographs: --images DIR")
     labelled = read_ground_truth(labels)
-    what = subjects(site_manifest(directory=directory), names, directory, labelled, count_from)
+    manifest = site_manifest(directory=directory)
+    what = subjects(manifest, names, directory, labelled, asked.count_from, asked.site.label_set)
     with counting("photographs") as progress:
-        found = evaluate_models(what, labelled, images, workers or os.cpu_count() or 1, progress)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+        found = evaluate_models(what, labelled, images, asked.workers or os.cpu_count() or 1, progress)
     for file, why in found.unreadable[:MOST_SHOWN]:
-        console.print(f"not decoded: {file}: {why}", markup=False)
+        note(f"not decoded: {file}: {why}")
     if len(found.unreadable) > MOST_SHOWN:
-        console.print(f"not decoded: {len(found.unreadable) - MOST_SHOWN} more")
-    if found.interrupted:
-        console.print(f"interrupted after {_seen(found)} of {found.wanted} photographs{'; not written' * write}")
-    elif write:
-        measured = {each.name: each.measured(date.today()) for each in found.accuracies}
-        path = change_local(directory, lambda local: with_measured(local, measured))
-        console.print(f"written to {path}; restart the nodes and the orchestrator that use it", markup=False)
+        note(f"not decoded: {len(found.unreadable) - MOST_SHOWN} more")
+    for each in found.accuracies:
+        if why_not := each.at_chance(asked.site.metric):
+            note(f"warning: {why_not}")
     return found
+
+
+def write_shown(found: Evaluation, directory: Path, site: SiteTask, *, force: bool) -> None:
+    """Put accuracies into the local manifest. Raises CannotEvaluate for what is not better than chance, unless forced:
+    of several networks the others are written.
+    """
+    guessing = [each.name for each in found.accuracies if each.at_chance(site.metric)]
+    measured = {
+        each.name: each.measured(date.today(), forced=each.name in guessing)
+        for each in found.accuracies
+        if force or each.name not in guessing
+    }
+    if measured:
+        path = change_local(directory, lambda local: with_measured(local, measured))
+        note(f"written to {path}; restart the nodes and the orchestrator that use it")
+    if guessing and not force:
+        raise CannotEvaluate(
+            f"not written: {', '.join(guessing)} (not better than chance); take it out with tierwise zoo remove, or "
+            "write it all the same: --force"
+        )
 
 
 def table_of_evaluation(found: Evaluation) -> Table:
     """For a person."""
     table = table_of("model", "images", "Top-1 %", "95 %", "Top-5 %", "95 %")
     for row in found.accuracies:
-        (low1, high1), (low5, high5) = row.top1_interval, row.top5_interval
-        top1, top5 = f"{row.top1_percent:.1f}", f"{row.top5_percent:.1f}"
-        table.add_row(row.name, str(row.images), top1, f"{low1:.1f} to {high1:.1f}", top5, f"{low5:.1f} to {high5:.1f}")
+        (low1, high1), top5, interval5 = row.top1_interval, row.top5_percent, row.top5_interval
+        top1 = f"{row.top1_percent:.1f}"
+        of_five = ("", "") if top5 is None or interval5 is None else (f"{top5:.1f}", _between(*interval5))
+        table.add_row(row.name, str(row.images), top1, _between(low1, high1), *of_five)
     if found.unreadable:
         table.caption = f"{len(found.unreadable)} of {found.wanted} photographs could not be decoded"
     return table
@@ -158,6 +196,21 @@ def _accuracy_as_json(row: Accuracy) -> dict[str, Any]:
         "top5_percent": row.top5_percent,
         "top5_interval_percent": row.top5_interval,
     }
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.1f} to {high:.1f}"
+
+
+def task_of(config: Path | None) -> SiteTask:
+    """The label set and the metric of the site that an orchestrator's file describes; without one those of the eight.
+
+    Raises ConfigError.
+    """
+    if config is None:
+        return DEFAULT_TASK
+    goal = load(config, OrchestratorConfig).goal
+    return SiteTask(goal.label_set, goal.metric)
 
 
 def _seen(found: Evaluation) -> int:

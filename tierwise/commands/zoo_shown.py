@@ -18,6 +18,10 @@ Names = Annotated[list[str] | None, typer.Argument(help="Models, such as d0 d4; 
 Directory = Annotated[
     Path | None, typer.Option(help="Where the models lie; by default the cache, ~/.cache/tierwise/models.")
 ]
+SiteFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="The site's orchestrator.yaml: which classes and metric its networks have."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -49,6 +49,7 @@ class ScriptedNode:
     models: tuple[ModelName, ...] = MODELS
     closed_loop: bool = False
     rounds_wanted: int = 1_000_000
+    label_sets: dict[str, str] = field(default_factory=dict)
     response_ms: Callable[[Decision], float | None] = lambda _decision: 10.0
     decisions: list[Decision] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
@@ -67,7 +68,10 @@ class ScriptedNode:
 
     def announce(self) -> None:
         models = dict.fromkeys(self.models, "0" * 64)
-        birth = Birth(session=self.client.session, tier=self.tier, agent_version="test", vcpus=1, models=models)
+        birth = Birth(
+            session=self.client.session, tier=self.tier, agent_version="test", vcpus=1, models=models,
+            label_sets=self.label_sets,
+        )  # fmt: skip
         self.publish(Channel.BIRTH, birth)
         self.client.publish_state(NodeState.ONLINE)
         self.beat(0)

@@ -47,7 +47,7 @@ def _told(node: Any) -> set[tuple[str, str]]:
 def test_a_model_of_another_file_is_used_and_told(open_site: Any, orchestrator_process: Any, tmp_path: Path) -> None:
     """Under the accuracy of the local manifest, which goes into the log of responses."""
     known = AddedModel(
-        sha256="a" * 64, dtype="fp32", input_px=(8, 8), classes=3, background=False,
+        sha256="a" * 64, dtype="fp32", input_px=(8, 8), classes=1000, background=False,
         preprocessing=Preprocessing.RAW, output=OutputKind.LOGITS, mmacs=1.0, top5=93.5,
     )  # fmt: skip
     manifest = change_local(tmp_path / "zoo", lambda local: with_model(local, NET, known))
