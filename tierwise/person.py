@@ -120,7 +120,10 @@ async def linked(client: C) -> AsyncIterator[C]:
 
 @dataclass(frozen=True, slots=True)
 class OrchestratorAt:
-    """Which orchestrator, and how a person reaches it; `manifest`: the networks that it knows, None for the eight; `task`: their classes and metric."""
+    """Which orchestrator, and how a person reaches it.
+
+    `manifest`: the networks that it knows, None for the eight; `task`: their classes and metric.
+    """
 
     bus: Bus
     node: NodeId
