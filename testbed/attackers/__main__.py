@@ -69,7 +69,7 @@ def silent_devices() -> dict[str, Any]:
     patterns = {"never reports": 0, "every second report": 2, "every third report": 3}
     figures: dict[str, Any] = {"honest_per_s": _rate(lambda _number: True)}
     for name, every in patterns.items():
-        figures[name] = _rate(lambda number, every=every: bool(every) and number % every == 0)  # type: ignore[misc]
+        figures[name] = _rate(lambda number, every=every: bool(every) and number % every == 0)
     for delay_s in (0.19, 0.21):
         loop = ClosedLoop(4)
         loop.delay_s[loop.devices[-1]] = delay_s

@@ -38,7 +38,7 @@ def _matched(filters: list[str]) -> set[str]:
         ("edge-1/infer/s2", set()),
         ("s1/state", {"s1/state"}),
         ("+/state", {"s1/state", "edge-1/state"}),
-        ("s1/goal/#", {"s1/goal", "s1/goal/set"}),
+        ("s1/goal/#", {"s1/goal", "s1/goal/set", "s1/goal/ack"}),
         ("tierwise/v1/lab/s1/state", {"s1/state"}),
     ],
 )
