@@ -16,7 +16,7 @@ from testbed.faults.schedule import Kind
 
 ROOT = Path(__file__).parents[3]
 SMALL = ["--processes", "2", "--devices", "5", "--pause", "0.2"]
-WAIT_S = 100.0
+WAIT_S = 300.0
 
 
 def command(directory: Path, *arguments: str) -> list[str]:
@@ -63,6 +63,7 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
         code = driver.wait(WAIT_S)
     finally:
         driver.kill()
+        driver.wait()
 
     assert 130 == code
     assert "Traceback" not in log.read_text()
