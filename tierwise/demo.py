@@ -113,7 +113,7 @@ async def _run_phase(
     view: View,
     policy: Policy,
     count: int,
-    counts: Callable[[ObservedRound], bool],
+    counts: Callable[[ObservedRound], bool] = lambda _round: True,
 ) -> list[ObservedRound]:
     done: list[ObservedRound] = []
     others = 0
