@@ -19,7 +19,7 @@ demo: prepare  ## run a whole site on this machine (DEMO="--experiment exp-b" pa
 
 quick: prepare-dqn  ## lint, types and the tests that start nothing: about a minute
 	@$(MAKE) --no-print-directory lint
-	@$(RUN)/pytest -q -n auto -m "not (mosquitto or models or influxdb or system or slow)" $(PYTEST)
+	@$(RUN)/pytest -q $(PARALLEL) -m "not (mosquitto or models or influxdb or system or slow)" $(PYTEST)
 
 test: prepare-dqn prepare-servers models  ## lint, types, import contracts and all tests, on the locked versions
 	@$(MAKE) --no-print-directory lint

@@ -24,6 +24,7 @@ class Policy(StrEnum):
     DEVICE_ONLY = "device_only"
     EDGE_ONLY = "edge_only"
     CLOUD_ONLY = "cloud_only"
+    UNIFORM_MODEL = "uniform_model"
     RANDOM = "random"
 
 

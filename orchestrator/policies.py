@@ -12,7 +12,7 @@ from configs.orchestrator import OrchestratorConfig, Policy
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent, Thresholded
 from orchestrator.agents.factored import Factored
-from orchestrator.agents.fixed import FixedStrategy
+from orchestrator.agents.fixed import FixedStrategy, UniformModel
 from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
 from orchestrator.agents.random_policy import RandomPolicy
@@ -84,6 +84,8 @@ def new_agent(policy: Policy, config: OrchestratorConfig, accuracies: Accuracies
     """An agent that has learned nothing yet, with the settings and the seed of `config`."""
     if policy in TIER_OF:
         return FixedStrategy(policy, TIER_OF[policy])
+    if policy is Policy.UNIFORM_MODEL:
+        return UniformModel(policy, accuracies.cost)
     if policy is Policy.FACTORED:
         return Factored(config.factored, config.state, dict(accuracies.tenths), config.seed)
     if policy is Policy.RANDOM:

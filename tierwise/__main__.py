@@ -34,6 +34,7 @@ COMMANDS = {
     "whatif": "The best response time at every floor, from what was learned.",
     "calibrate": "Fit the simulator to a response log.",
     "train": "Let an agent learn on a simulated site.",
+    "compare": "Compare policies on a simulated site.",
     "reproduce": "The paper's tables and figures beside ours.",
     "status": "The nodes of a site, what they do and how they are, in one table.",
     "watch": "What passes at a site, decoded, as it passes.",

@@ -82,12 +82,20 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training came to. `checkpoint` is what the orchestrator loads from its `files.directory`."""
+    """What a training came to. `checkpoint` is what the orchestrator loads from its `files.directory`.
+
+    `mean_ms`, `optimum_ms`: of the last block's rounds that kept the floor, without noise. `curve_ms`: the mean of each
+    block of `block_rounds` rounds, None where no round kept the floor.
+    """
 
     rounds: int
     regret_percent: float | None
     broken_percent: float
     checkpoint: Path | None
+    mean_ms: float | None
+    optimum_ms: float | None
+    block_rounds: int
+    curve_ms: tuple[float | None, ...]
 
 
 class Training:
@@ -133,6 +141,10 @@ class Training:
             regret_percent=last.regret_percent,
             broken_percent=100 * last.broken / max(1, last.rounds),
             checkpoint=self._agent_path if self.agent.stateful else None,
+            mean_ms=last.mean_ms,
+            optimum_ms=last.optimum_ms / last.kept if last.kept else None,
+            block_rounds=self.progress.block_rounds,
+            curve_ms=tuple(block.mean_ms for block in self.progress.blocks),
         )
 
     @property

@@ -26,6 +26,11 @@ class Block:
     reward: float = 0.0
 
     @property
+    def mean_ms(self) -> float | None:
+        """The mean response time, without noise, over the rounds that kept the floor."""
+        return self.expected_ms / self.kept if self.kept else None
+
+    @property
     def regret_percent(self) -> float | None:
         """How much slower than the optimum, over the rounds that kept the floor."""
         return 100 * (self.expected_ms / self.optimum_ms - 1) if self.kept else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from orchestrator.accuracy import accuracies_of, floor_tenths
 from orchestrator.training.hyperparameters import for_users
 from orchestrator.training.job import Trained, Training, TrainingJob
 from orchestrator.training.trainer import Progress
+from tierwise.curves import draw_response_times
 from tierwise.floor_option import floor_percent
 from tierwise.job_screen import JobScreen
 from tierwise.parallel import Reporter, run_jobs
@@ -47,6 +49,7 @@ def train(
     transfer: Annotated[Path | None, typer.Option(help="Begin with this checkpoint, trained with --floor min.")] = None,
     directory: Annotated[Path | None, typer.Option(help="Where it is kept; by default run/train/... by name.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, even if it could go on.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw response times over the rounds to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train an agent on a simulated site, each seed on a core of its own.
@@ -78,6 +81,8 @@ def train(
     except KeyboardInterrupt:
         print(f"saved in {base}; the same command goes on from there", file=sys.stderr)
         raise
+    if png is not None:
+        draw_curves(results, png)
     if as_json:
         rows = [{"seed": seed, **_as_json(result)} for seed, result in enumerate(results, start=1)]
         print(
@@ -87,7 +92,8 @@ def train(
         )
         return
     for seed, result in enumerate(results, start=1):
-        print(f"seed {seed}: {result.rounds} rounds, {_told(result.regret_percent, result.broken_percent)}")
+        rounds = f"{result.rounds} round{'s' * (result.rounds != 1)}"
+        print(f"seed {seed}: {rounds}, {_told(result.mean_ms, result.regret_percent, result.broken_percent)}")
         if result.checkpoint is not None:
             print(f"        {result.checkpoint}")
 
@@ -99,7 +105,7 @@ def run_seed(seed: _Seed, reporter: Reporter) -> Trained:
     def tell(progress: Progress) -> None:
         last = progress.last
         broken = 100 * last.broken / max(1, last.rounds)
-        reporter.tell(progress.round / job.rounds, _told(last.regret_percent, broken))
+        reporter.tell(progress.round / job.rounds, _told(last.mean_ms, last.regret_percent, broken))
 
     try:
         return Training(job, seed.fresh).run(tell)
@@ -107,8 +113,17 @@ def run_seed(seed: _Seed, reporter: Reporter) -> Trained:
         raise TierwiseError(f"cannot write in {job.directory}: {error.strerror}; choose another --directory") from error
 
 
-def _told(regret_percent: float | None, broken_percent: float) -> str:
-    regret = "no round kept the floor" if regret_percent is None else f"regret {regret_percent:.1f} %"
+def draw_curves(results: Sequence[Trained], path: Path) -> None:
+    """Mean response time over the rounds, a line per seed. Raises TierwiseError."""
+    curves = [(f"seed {seed}", result.block_rounds, result.curve_ms) for seed, result in enumerate(results, start=1)]
+    draw_response_times(curves, results[0].optimum_ms, path)
+
+
+def _told(mean_ms: float | None, regret_percent: float | None, broken_percent: float) -> str:
+    if mean_ms is None or regret_percent is None:
+        regret = "no round kept the floor"
+    else:
+        regret = f"{mean_ms:.1f} ms, regret {regret_percent:.1f} %"
     return f"{regret}, floor broken in {broken_percent:.1f} %"
 
 

@@ -15,7 +15,7 @@ from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent, Experience
 from orchestrator.agents.dqn import DeepQLearning
 from orchestrator.agents.factored import Factored
-from orchestrator.agents.fixed import FixedStrategy
+from orchestrator.agents.fixed import FixedStrategy, UniformModel
 from orchestrator.agents.offload_only import OffloadOnly
 from orchestrator.agents.q_learning import QLearning
 from orchestrator.agents.random_policy import RandomPolicy
@@ -32,6 +32,7 @@ MAKERS: dict[str, Callable[[Accuracies], Agent]] = {
     "random": lambda _a: RandomPolicy(seed=1),
     "device_only": lambda _a: FixedStrategy("device_only", Tier.END),
     "edge_only": lambda _a: FixedStrategy("edge_only", Tier.EDGE),
+    "uniform_model": lambda a: UniformModel("uniform_model", a.cost),
     "cloud_only": lambda _a: FixedStrategy("cloud_only", Tier.CLOUD),
 }
 
