@@ -53,7 +53,8 @@ def test_goal_is_shown_and_changed_at_a_running_site(open_site: Any, orchestrato
     wrong = _tierwise("orchestrator", "goal", "--config", config, "--floor", "90.5")
 
     assert (0, "accuracy floor 89 %, policy q_learning, version 1\n") == (shown.returncode, shown.stdout)
-    assert {"accuracy_floor_percent": 89.9, "policy": "edge_only", "policy_version": 2} == json.loads(changed.stdout)
+    expected = {"accuracy_floor_percent": 89.9, "policy": "edge_only", "policy_version": 2, "metric": "top5"}
+    assert expected == json.loads(changed.stdout)
     assert (2, True) == (wrong.returncode, "72.8 to 89.9" in wrong.stderr)
 
 
