@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from paho.mqtt.reasoncodes import ReasonCode
@@ -41,6 +41,7 @@ STOPPED_TIMEOUT_S = 2.0
 # Two clients with one identity end each other's connection for as long as both come back at once.
 TAKEOVER_WINDOW_S = 60.0
 MIN_TAKEOVER_BACKOFF_S, MAX_TAKEOVER_BACKOFF_S = 60.0, 600.0
+OWN_SESSIONS = 32
 TAKEOVER_HINT = (
     "another process connected with this identity: stop one of the two, or give it a node id and certificate of its own"
 )
@@ -93,6 +94,8 @@ class MqttClient:
         self._speaks_tls: bool | None = None  # what listens, though this client was given no certificate
         self._rng = rng or random.Random()
         self._closed: tuple[float, int] | None = None  # when the last link ended without a reason, and its session
+        self._own_sessions: deque[int] = deque(maxlen=OWN_SESSIONS)  # of attempts too: the broker may know their wills
+        self._names_takeovers = False  # whether this broker has sent 0x8E
         self._taken_over_s: float | None = None  # when another client last took this one's session
         self._backoff_s = 0.0  # more than usual, before the next attempt to connect
 
@@ -217,6 +220,7 @@ class MqttClient:
     async def _link_once(self) -> None:
         """One link, from its first packet to its last. Raises OSError, NotConnected, TlsUnusable."""
         self.session = max(self.session + 1, int(self._clock.wall() * 1000))
+        self._own_sessions.append(self.session)
         self._lost.clear()
         events = LinkEvents(self._on_link_up, self._on_message, self._on_puback, self._on_suback, self._on_link_lost)
         endpoint = self._endpoint
@@ -276,12 +280,15 @@ class MqttClient:
 
         Mosquitto sends 0x8E from 2.0.15 on; before, it closes without a reason. Then the state that is retained when
         this client is back tells (`_check_own_state`), and so soon after such a take-over the next end is another.
+        Where the broker has sent 0x8E before, an end without a reason is the network's.
         """
         now_s = self._clock.monotonic()
         self._closed = None
-        if code == SESSION_TAKEN_OVER or (code == 0 and self._recently_taken_over(now_s)):
+        self._names_takeovers |= code == SESSION_TAKEN_OVER
+        unnamed = code == 0 and not self._names_takeovers
+        if code == SESSION_TAKEN_OVER or (unnamed and self._recently_taken_over(now_s)):
             self._on_taken_over(now_s)
-        elif code == 0:
+        elif unnamed:
             self._closed = now_s, self.session
 
     def _check_own_state(self, state: object) -> None:
@@ -292,7 +299,7 @@ class MqttClient:
         if self._closed is None or not isinstance(state, State):
             return
         closed_s, ended = self._closed
-        if state.session > ended and state.session != self.session:
+        if state.session > ended and state.session not in self._own_sessions:
             self._closed = None
             self._on_taken_over(closed_s)
 

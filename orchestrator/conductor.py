@@ -16,6 +16,7 @@ from typing import cast
 from broker.clock import Clock
 from broker.events import event
 from broker.messages import Decision, Message, Report, Round, RoundSummary
+from broker.rate_limit import RefusalLog
 from broker.tickets import TicketKey
 from broker.topics import Channel
 from broker.vocabulary import Action, ModelName, NodeId, RequestId, Tier
@@ -42,6 +43,7 @@ from orchestrator.settling import Decided
 log = logging.getLogger(__name__)
 
 SILENT_DEVICE = "reports_missing"
+MAX_LINES_PER_S = 1  # about rounds of which no device can do anything: one device makes many
 LOOK_AROUND_S = 0.25  # nodes fall silent without a message; so often we look
 CHECKPOINT_PAUSE_S = 1.0  # where each request is a round
 NUMBERS_AHEAD = 20_000  # more than are decided in that time: no number is announced twice, whatever is killed
@@ -111,6 +113,7 @@ class Conductor:
         self._decided: dict[int, Decided] = {}
         self._latencies = Latencies()
         self._without_agent = 0
+        self._undecidable = RefusalLog(MAX_LINES_PER_S)
         self._overload = Overload(doors.late_s)
         self._log = DecisionLog(doors.log_decision, self._forget_why)
         self._stopping = False
@@ -259,7 +262,10 @@ class Conductor:
         goal, now_s = self.goal, self._clock.monotonic()
         joint = self._joint(entry, now_s)
         if joint is None:
-            event(log, logging.WARNING, "nothing_to_decide", round=entry.number, devices=len(entry.asked))
+            says, unsaid = self._undecidable.says(now_s)
+            if says:
+                told = {"round": entry.number, "devices": len(entry.asked), "more_before": unsaid}
+                event(log, logging.WARNING, "nothing_to_decide", **told)
             return
         self._without_agent += joint.agent is None
         decisions = self._decisions(entry, joint, now_s)

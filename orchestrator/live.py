@@ -322,6 +322,7 @@ class Orchestrator:
         self._config = config
         self._longest_deadline_ms = max(self._longest_deadline_ms, config.rounds.deadline_ms)
         self._registry.reconfigure(config.liveness.heartbeat_timeout_s, config.serving_by_tier())
+        self._end_birth_alarms()
         self._policies.reconfigure(config)
         self._log.reconfigure(config.files.telemetry_rows, Retention.of(config))
         self._conductor.reconfigure(config)

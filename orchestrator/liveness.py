@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 NODE_LOST = "node_lost"
 HINT = (
-    "see whether the node has power and network, and what its own log says; one that is gone for good: tierwise clean"
+    "see whether the node has power and network, and what its own log says; one that is gone for good: tierwise clean, "
+    "then start the orchestrator again"
 )
 NEW_SESSION_S = 2.5  # from a birth to its state and heartbeat
 

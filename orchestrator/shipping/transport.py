@@ -2,7 +2,8 @@
 
 A hostile or broken server could send an answer without end, one byte a second, or one that unpacks to gigabytes. So a
 request has one deadline for everything (connect, TLS, send, headers, body), which is set on the socket before each
-system call; at most `MAX_ANSWER_BYTES` of an answer are read; and no content encoding is asked for or undone.
+system call; at most `MAX_ANSWER_BYTES` of an answer are read; and no content encoding is asked for or undone. Only the lookup
+of the host's name has the resolver's own time-outs.
 
 Of the standard library, and not urllib3: its time-outs are per system call, and its responses read to the end.
 """
@@ -205,13 +206,20 @@ class Transport:
         return self._base + path
 
     def _connect(self, deadline: Deadline) -> socket.socket:
-        """To the first of the host's addresses that takes the connection."""
+        """To the first of the host's addresses that takes the connection.
+
+        Each has its share of the time that is left: one that nothing answers at, such as an IPv6 address that the
+        network drops, must not use up the next one's.
+        """
         failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
             sock = socket.socket(family, kind, protocol)
+            connected = False
             try:
-                sock.settimeout(deadline.left_s())
+                sock.settimeout(deadline.left_s() / left)
                 sock.connect(address)
+                connected = True
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self._context is None:
                     return sock
@@ -220,7 +228,7 @@ class Transport:
             except OSError as error:
                 sock.close()
                 failure = error
-                if isinstance(error, ssl.SSLError | TimeoutError):
+                if isinstance(error, ssl.SSLError) or (connected and isinstance(error, TimeoutError)):
                     break
         raise failure or OSError(f"{self._host} has no address")
 

@@ -81,6 +81,36 @@ def test_who_is_taken_over_twice_within_a_minute_waits_for_minutes(site, soon, d
     assert "backoff_s=600.000" in told[1]
 
 
+def test_after_a_named_takeover_an_end_without_a_reason_is_no_second_one(site, soon, delays, caplog):
+    """A broker that names take-overs names each: a connection that breaks soon after the first costs no minutes."""
+    slept, clock = delays
+
+    async def scenario() -> None:
+        ends: asyncio.Queue[None] = asyncio.Queue()
+
+        async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10_000)
+            writer.write(CONNACK if slept else CONNACK + TAKEN_OVER)
+            await writer.drain()
+            writer.close()
+            ends.put_nowait(None)
+
+        server = await asyncio.start_server(broker, "127.0.0.1", 0)
+        endpoint = Endpoint(port=server.sockets[0].getsockname()[1], reconnect_min_s=0.5, reconnect_max_s=0.5)
+        client = MqttClient(endpoint, site, DEVICE, "test", clock=clock, rng=Highest())
+        async with server:
+            running = asyncio.create_task(client.run())
+            for _ in range(3):
+                await soon(ends.get())
+            await soon(client.stop())
+            await soon(running)
+
+    asyncio.run(scenario())
+
+    assert slept[:2] == [0.5, 0.5]
+    assert caplog.text.count("session_taken_over") == 1
+
+
 @pytest.mark.parametrize(
     "packet", [b"\xe0\x01\x8e", b"\xe0\x02\x8e\x00", b"\xe0\x00", b"\xe0\x01\x8b", b"\xe0\x01\xf0"]
 )
@@ -152,11 +182,14 @@ def test_of_two_processes_with_one_identity_one_leaves_it_to_the_other(
     assert "reason='closed by the broker'" in caplog.text or "reason='Session taken over'" in caplog.text
 
 
-@pytest.mark.parametrize(("later", "taken_over"), [(-5_000, False), (5_000, True)])
+@pytest.mark.parametrize(("later", "taken_over"), [(-5_000, False), (1, False), (5_000, True)])
 def test_a_state_of_an_earlier_session_is_that_of_a_former_process(
     own_mosquitto, linked, site, soon, quick, caplog, later, taken_over
 ):
-    """A broker that crashed may restore it; one of a later session is another process's, in place of a reason."""
+    """A broker that crashed may restore it; one of a later session is another process's, in place of a reason.
+
+    Unless that session was an attempt of this client's own, of which the broker may have published the will.
+    """
     clock = ManualClock()
 
     async def scenario() -> None:
@@ -169,7 +202,7 @@ def test_a_state_of_an_earlier_session_is_that_of_a_former_process(
         await client.wait_connected(20.0)
         session = client.session
         os.kill(own_mosquitto.pid, signal.SIGKILL)
-        while client.connected:
+        while client.connected or client.session == session:
             await asyncio.sleep(0.01)
         clock.advance(10.0)
         own_mosquitto.start()

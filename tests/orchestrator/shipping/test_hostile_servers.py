@@ -293,3 +293,21 @@ def test_a_redirect_is_not_followed(api: InfluxApi) -> None:
                 list(InfluxReader(section).ask("SELECT 1"))
 
     assert not reached.is_set()
+
+
+def test_an_address_that_nothing_answers_at_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have an IPv6 address whose packets are dropped: its IPv4 address is tried before the deadline."""
+    with socket.socket() as silent, socket.socket() as first, socket.socket() as second, serving(echo) as server:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for waiting in (first, second):  # they fill the queue of who may connect
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        answering = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", at) for at in (silent.getsockname(), answering)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        transport = Transport(InfluxSection(url=server.url, org="o", bucket="b", timeout_s=4.0))
+        with closing(transport):
+            answer = transport.request("GET", "/ping")
+
+    assert answer.status > 0
