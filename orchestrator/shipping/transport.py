@@ -2,8 +2,8 @@
 
 A hostile or broken server could send an answer without end, one byte a second, or one that unpacks to gigabytes. So a
 request has one deadline for everything (connect, TLS, send, headers, body), which is set on the socket before each
-system call; at most `MAX_ANSWER_BYTES` of an answer are read; and no content encoding is asked for or undone. Only the lookup
-of the host's name has the resolver's own time-outs.
+system call; at most `MAX_ANSWER_BYTES` of an answer are read; and no content encoding is asked for or undone.
+Only the lookup of the host's name has the resolver's own time-outs.
 
 Of the standard library, and not urllib3: its time-outs are per system call, and its responses read to the end.
 """
