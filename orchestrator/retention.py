@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from broker.clock import Clock
 from broker.events import event
 from configs.orchestrator import OrchestratorConfig
+from orchestrator.series_times import MIN_WALL_NS
 
 log = logging.getLogger(__name__)
 
@@ -96,15 +97,18 @@ class Expiry:
 
     def _due(self, retention: Retention, now_ns: int, too_large: bool) -> dict[str, int]:
         """The last id to be deleted of each table that has any; over the size, the oldest rows of all tables first."""
-        oldest = {table: rows for table in TABLES if (rows := self._oldest(table, retention.target))}
+        oldest = {table: rows for table in TABLES if (rows := self._oldest(table, retention.target, now_ns))}
         before_ns = 0 if retention.days is None else now_ns - int(retention.days * NS_PER_DAY)
         if too_large and oldest:
             before_ns = max(before_ns, 1 + min(max(time_ns for _, time_ns in rows) for rows in oldest.values()))
         due = {table: [row for row, time_ns in rows if time_ns < before_ns] for table, rows in oldest.items()}
         return {table: max(rows) for table, rows in due.items() if rows}
 
-    def _oldest(self, table: str, target: str | None) -> list[tuple[int, int]]:
-        """Id and time of the first rows that may be deleted."""
+    def _oldest(self, table: str, target: str | None, now_ns: int) -> list[tuple[int, int]]:
+        """Id and time of the first rows that may be deleted.
+
+        A row of a time when the clock had not been set counts as old as the first one after it that has a real time.
+        """
         newest = f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?"
         last = (self._connection.execute(newest, (MIN_KEPT_ROWS,)).fetchone() or (0,))[0]
         if target is not None:
@@ -113,7 +117,16 @@ class Expiry:
             ).fetchone()
             last = min(last, 0 if shipped is None else shipped[0])
         query = f"SELECT id, time_ns FROM {table} WHERE {_deletable(table)} ORDER BY id LIMIT {BATCH_ROWS}"
-        return self._connection.execute(query, {"last": last, "target": target}).fetchall()
+        rows = self._connection.execute(query, {"last": last, "target": target}).fetchall()
+        if not rows or now_ns < MIN_WALL_NS or min(time_ns for _, time_ns in rows) >= MIN_WALL_NS:
+            return rows
+        later = f"SELECT time_ns FROM {table} WHERE id > ? AND time_ns >= ? ORDER BY id LIMIT 1"
+        (real_ns,) = self._connection.execute(later, (rows[-1][0], MIN_WALL_NS)).fetchone() or (now_ns,)
+        dated = []
+        for row, time_ns in reversed(rows):
+            real_ns = time_ns if time_ns >= MIN_WALL_NS else real_ns
+            dated.append((row, real_ns))
+        return dated[::-1]
 
     def _due_tombstones(self, retention: Retention, now_ns: int) -> int:
         """The last id to be deleted, 0 for none: those that are old enough, and the oldest of too many."""

@@ -361,3 +361,17 @@ def test_expiry_of_an_empty_log_does_nothing(site: Site) -> None:
     expiry = Expiry(site.writer.connection, site.clock)
 
     assert (0, False) == (expiry.delete(Retention(days=0.001, max_bytes=1)), expiry.more)
+
+
+@pytest.mark.parametrize("unset", ["id = 50", "id <= 250"])
+def test_rows_of_an_unset_clock_are_as_old_as_the_first_real_time_after_them(site: Site, unset: str) -> None:
+    """A machine without a battery begins in 1970 until NTP answers: neither those rows nor others leave too early."""
+    site.requests(0, 400)
+    site.ask(f"UPDATE response SET time_ns = id WHERE {unset}")
+    site.ask(f"UPDATE decision SET time_ns = id WHERE {unset}")
+    site.clock.advance(DAY_S)
+
+    assert 0 == site.delete_all_due()
+    site.clock.advance(30 * DAY_S)
+    site.delete_all_due()
+    assert (MIN_KEPT_ROWS, MIN_KEPT_ROWS) == (site.count("response"), site.count("decision"))
