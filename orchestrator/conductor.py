@@ -19,7 +19,7 @@ from broker.messages import Decision, Message, Report, Round, RoundSummary
 from broker.rate_limit import RefusalLog
 from broker.tickets import TicketKey
 from broker.topics import Channel
-from broker.vocabulary import Action, ModelName, NodeId, RequestId, Tier
+from broker.vocabulary import Action, ModelName, NodeId, Outcome, RequestId, Tier
 from configs.orchestrator import OrchestratorConfig, RoundsMode
 from orchestrator.accuracy import Accuracies
 from orchestrator.agent import Agent, Immediate
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 SILENT_DEVICE = "reports_missing"
 MAX_LINES_PER_S = 1  # about rounds of which no device can do anything: one device makes many
+RESULTS_MISSING = "results_missing"
 LOOK_AROUND_S = 0.25  # nodes fall silent without a message; so often we look
 CHECKPOINT_PAUSE_S = 1.0  # where each request is a round
 NUMBERS_AHEAD = 20_000  # more than are decided in that time: no number is announced twice, whatever is killed
@@ -152,6 +153,21 @@ class Conductor:
         else:
             self._alarms.clear(SILENT_DEVICE, device)
 
+    def _note_results(self, entry: RoundEntry, now_s: float) -> None:
+        """What each serving node did in a complete round. A request that nothing was reported of says nothing."""
+        self._registry.on_requests(entry.asked, now_s)
+        reported = [asked for asked in entry.asked.values() if asked.report is not None and asked.report.decided]
+        for node in {asked.server for asked in reported if asked.server is not None}:
+            served = {asked.device for asked in reported if asked.server == node and _served(asked)}
+            missing = {asked.device for asked in reported if asked.server == node} - served
+            decided_s = now_s if entry.decided_s is None else entry.decided_s
+            instead = self._registry.on_results(node, served, missing, decided_s, now_s)
+            if instead is not None:
+                detail = f"results of {node} are missing for all that asked it: {instead.node} serves for now"
+                self._alarms.raise_(RESULTS_MISSING, node, detail, f"examine {node}, and its link to the broker")
+            elif served:
+                self._alarms.clear(RESULTS_MISSING, node)
+
     def reconfigure(self, config: OrchestratorConfig) -> None:
         """Take the live values of `config`, but for the goal, which is set beside it."""
         self._config = config
@@ -241,6 +257,7 @@ class Conductor:
         for entry in self._book.due(self._registry.online_devices(now_s), now_s):
             self._decide(entry, since_s)
         for entry in self._book.complete(now_s):
+            self._note_results(entry, now_s)
             self.finisher.finish(entry, self._decided.pop(entry.number, None))
         self._open(now_s)
         next_s = min(self._book.next_event_s() or float("inf"), now_s + LOOK_AROUND_S)
@@ -310,6 +327,7 @@ class Conductor:
         for place in joint.places:
             device, action = seen.devices[place], joint.choice.actions[place]
             server = None if action.tier is Tier.END else self._registry.serving(action.tier, now_s)
+            entry.asked[device].server = None if server is None else server.node
             decision = Decision(
                 request_id=entry.asked[device].request_id,
                 round=entry.number,
@@ -360,3 +378,8 @@ class Conductor:
             )  # fmt: skip
         if not self.finisher.busy:  # of rounds that end together the last one is enough
             self._wake(now_s)
+
+
+def _served(asked: Asked) -> bool:
+    report = asked.report
+    return report is not None and report.outcome is Outcome.DONE and report.serving_node == asked.server

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.errors import Refused
 from broker.messages import Birth, Heartbeat, State, Telemetry
 from broker.vocabulary import NodeId, NodeState, Tier
+from orchestrator.failover import Failover
 
 ServingNodes = Mapping[Tier, Sequence[NodeId]]  # node ids by tier, the first choice first
 
@@ -51,7 +52,8 @@ class Registry:
     """All nodes of the site. Times are monotonic seconds.
 
     With `serving_nodes` the tier of each node is known beforehand: those that it names serve their tier, in its order,
-    and all others are end devices. Without it (None) a node has the tier of its first birth.
+    and all others are end devices. Without it (None) a node has the tier of its first birth. A serving node whose
+    results are missing is avoided for a while, where its tier has another one (`failover.py`).
     """
 
     def __init__(
@@ -69,6 +71,10 @@ class Registry:
         self._online: dict[NodeId, Tier | None] = {}
         self._online_devices: frozenset[NodeId] | None = frozenset()
         self._serving: dict[Tier, Node | None] = {}
+        self._serving_since_s: dict[Tier, float] = {}
+        self._failover = Failover()
+        self._chosen_s = float("-inf")  # nodes that were avoided until then are avoided no longer
+        self._retry_s = float("inf")  # when a node that is avoided may serve again
         self._silent_s = float("-inf")  # before that nobody is silent for too long
         self._beats: list[tuple[float, NodeId]] = []  # a heap, of the heartbeats that may be the last of their nodes
 
@@ -141,9 +147,42 @@ class Registry:
         return self._online_devices
 
     def serving(self, tier: Tier, now_s: float) -> Node | None:
-        """The node that serves `tier` (edge or cloud): the first online one of the serving nodes, or by id."""
+        """The node that serves `tier` (edge or cloud): the first online one of the serving nodes, or by id.
+
+        Those that are avoided for missing results come last, the one whose pause ends first before the others.
+        """
         self._end_silent(now_s)
+        if now_s >= self._retry_s:
+            self._choose_again(now_s)
         return self._serving.get(tier)
+
+    def on_requests(self, devices: Iterable[NodeId], now_s: float) -> None:
+        """These devices have made requests that were decided, on whatever tier."""
+        self._failover.on_requests(devices, now_s)
+
+    def on_results(
+        self, node: NodeId, served: Collection[NodeId], missing: Collection[NodeId], decided_s: float, now_s: float
+    ) -> Node | None:
+        """Take what a serving node did of one round, and try the tier's next node where it is to be avoided.
+
+        `decided_s`: when the round was decided; what was decided before the node's present turn does not count.
+        Returns the node that serves its tier from now on, None where that is as it was.
+        """
+        known = self._nodes.get(node)
+        tier = None if known is None else known.tier
+        if tier is None or self.serving(tier, now_s) is not known or decided_s < self._serving_since_s[tier]:
+            return None
+        if not self._failover.on_results(node, served, missing, now_s):
+            return None
+        self._choose_again(now_s)
+        chosen = self._serving[tier]
+        return None if chosen is known else chosen
+
+    def _choose_again(self, now_s: float) -> None:
+        """Pauses have begun or ended."""
+        self._chosen_s = now_s
+        for tier in SERVING_TIERS:
+            self._choose(tier)
 
     def _entry(self, node: NodeId) -> Node:
         known = self._nodes.get(node)
@@ -220,4 +259,14 @@ class Registry:
         order = () if self._serving_nodes is None else self._serving_nodes.get(tier, ())
         place = {node: index for index, node in enumerate(order)}
         online = [self._nodes[node] for node, its in self._online.items() if its is tier]
-        self._serving[tier] = min(online, key=lambda one: (place.get(one.node, 0), one.node), default=None)
+        chosen = min(
+            online, key=lambda one: (self._avoided_s(one.node), place.get(one.node, 0), one.node), default=None
+        )
+        if chosen is not self._serving.get(tier):
+            self._serving[tier], self._serving_since_s[tier] = chosen, self._chosen_s
+        waiting = (self._avoided_s(node) for node, its in self._online.items() if its in SERVING_TIERS)
+        self._retry_s = min((until_s for until_s in waiting if until_s > self._chosen_s), default=float("inf"))
+
+    def _avoided_s(self, node: NodeId) -> float:
+        until_s = self._failover.avoided_until_s(node)
+        return until_s if until_s > self._chosen_s else float("-inf")

@@ -33,6 +33,7 @@ class Asked:
     request_id: RequestId
     report: Report | None = None
     asked_s: float = 0.0
+    server: NodeId | None = None  # that was named by the decision; None: the device itself, or not yet decided
     awaited: bool = True  # the next round is not opened before its report is in, or its deadline has passed
 
 
@@ -128,7 +129,7 @@ class RoundBook:
             self._next_number += 1
             (self._alone if alone else self._collecting).append(entry)
         awaited = self._devices.waits_for(device)
-        entry.asked[device] = Asked(device, request_id, None, now_s, awaited)
+        entry.asked[device] = Asked(device, request_id, asked_s=now_s, awaited=awaited)
         entry.outstanding += 1
         self._awaited += awaited
         self._remember(request_id)

@@ -303,6 +303,8 @@ class Book(RuleBasedStateMachine):
             assert "too_many_requests" == refusal.reason
         else:
             self.taken[request_id] = device
+            if not self.book._devices.waits_for(device):  # it always asks late: nothing is called for that
+                self.unawaited.add(device)
         self.decide()
 
     @rule(place=st.integers(0, 100))

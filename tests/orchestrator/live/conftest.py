@@ -51,6 +51,7 @@ class ScriptedNode:
     rounds_wanted: int = 1_000_000
     label_sets: dict[str, str] = field(default_factory=dict)
     response_ms: Callable[[Decision], float | None] = lambda _decision: 10.0
+    on_decision: Callable[[Decision], None] | None = None  # in the place of a report with `response_ms`
     decisions: list[Decision] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
     rounds_asked: set[int] = field(default_factory=set)
@@ -113,6 +114,9 @@ class ScriptedNode:
         assert isinstance(decision, Decision)
         self.decisions.append(decision)
         self.heard.set()
+        if self.on_decision is not None:
+            self.on_decision(decision)
+            return
         response_ms = self.response_ms(decision)
         if response_ms is not None:
             self.report(decision, response_ms)
@@ -173,9 +177,9 @@ class Watcher:
 
 
 class Site:
-    """Scripted nodes of one site on a real broker, with a heartbeat each."""
+    """Scripted nodes of one site on a real broker, with a heartbeat each. `endpoint`: how each of them connects."""
 
-    def __init__(self, endpoint: Endpoint, site: SiteId) -> None:
+    def __init__(self, endpoint: Callable[[NodeId], Endpoint], site: SiteId) -> None:
         self.endpoint = endpoint
         self.site = site
         self._tasks: list[asyncio.Task[None]] = []
@@ -183,7 +187,7 @@ class Site:
 
     async def node(self, name: str, tier: Tier = Tier.END, **settings: object) -> ScriptedNode:
         """A connected node that beats each half second."""
-        client = MqttClient(self.endpoint, self.site, NodeId(name), "test")
+        client = MqttClient(self.endpoint(NodeId(name)), self.site, NodeId(name), "test")
         node = ScriptedNode(client, tier, **settings)  # type: ignore[arg-type]
         node.listen()
         await self._connect(client)
@@ -191,7 +195,9 @@ class Site:
         return node
 
     async def watcher(self) -> Watcher:
-        client = MqttClient(self.endpoint, self.site, NodeId("watcher"), "test", announces_state=False)
+        client = MqttClient(
+            self.endpoint(NodeId("watcher")), self.site, NodeId("watcher"), "test", announces_state=False
+        )
         watcher = Watcher(client)
         watcher.listen()
         await self._connect(client)
@@ -222,15 +228,21 @@ class Site:
 def open_site(mosquitto_endpoint: Endpoint, site: SiteId) -> Callable[[], object]:
     """`async with open_site() as s:` gives a Site that is closed afterwards."""
 
-    @asynccontextmanager
-    async def opened() -> AsyncIterator[Site]:
-        here = Site(mosquitto_endpoint, site)
-        try:
-            yield here
-        finally:
-            await here.close()
+    return lambda: _opened(Site(lambda _node: mosquitto_endpoint, site))
 
-    return opened
+
+@pytest.fixture
+def open_site_at(site: SiteId) -> Callable[[Callable[[NodeId], Endpoint]], object]:
+    """The same at another broker: `async with open_site_at(endpoint_of_a_node) as s:`."""
+    return lambda endpoint: _opened(Site(endpoint, site))
+
+
+@asynccontextmanager
+async def _opened(here: Site) -> AsyncIterator[Site]:
+    try:
+        yield here
+    finally:
+        await here.close()
 
 
 class OrchestratorProcess:
