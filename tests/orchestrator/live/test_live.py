@@ -123,8 +123,8 @@ def test_forged_and_malformed_messages_are_refused_and_counted(
 
     assert 0 == process.end()
     stopped = next(line for line in process.log().splitlines() if "orchestrator_stopped" in line)
-    for refusal in ("'not_an_end_device': 1", "'duplicate': 1", "'foreign_request': 1", "'unknown_node': 1",
-                    "'malformed': 3", "'oversized': 1", "'bad_goal': 1", "'empty': 1"):  # fmt: skip
+    for refusal in ("not_an_end_device:1", "duplicate:1", "foreign_request:1", "unknown_node:1",
+                    "malformed:3", "oversized:1", "bad_goal:1", "empty:1"):  # fmt: skip
         assert refusal in stopped
     stored = process.rows("SELECT node, policy, outcome FROM response ORDER BY id")
     assert [("s2", "unknown", "done"), ("s1", "device_only", "fallen_back"), ("s2", "none", "done")] == stored
