@@ -157,7 +157,10 @@ class PahoLink(asyncio.BufferedProtocol):
     async def abort(self) -> None:
         """Drop the connection; unless it was closed before, the broker publishes the will."""
         if self._transport is not None:
-            self._transport.abort()
+            # Python before 3.11.4: `abort` of a TLS transport that was closed twice finds its protocol gone. The
+            # connection ends all the same, at the latest with the time-out of the TLS shutdown that `close` began.
+            with contextlib.suppress(AttributeError):
+                self._transport.abort()
             await self._ended.wait()
 
     # -- asyncio.BufferedProtocol -----------------------------------------------------------------------------

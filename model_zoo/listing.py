@@ -43,7 +43,7 @@ def percent(tenths: int | None) -> float | None:
 
 def origin_of_accuracy(spec: ModelSpec) -> str | None:
     """Who says how accurate it is; None where nobody does."""
-    if spec.top5_tenths is None:
+    if spec.top5_tenths is None and spec.top1_tenths is None:
         return None
     return "measured" if spec.measured else "stated" if spec.added else "published"
 

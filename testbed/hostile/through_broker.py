@@ -174,7 +174,8 @@ def _refused(log: Path) -> dict[str, int]:
     """By reason, from the orchestrator's last words."""
     text = log.read_text(encoding="utf-8", errors="replace")
     last_words = text[text.rindex("orchestrator_stopped") :]
-    return {reason: int(count) for reason, count in re.findall(r"'([a-z_]+)': (\d+)", last_words)}
+    counts = re.search(r" refused=(\S+)", last_words)
+    return {} if counts is None else {name: int(n) for name, n in re.findall(r"([a-z_]+):(\d+)", counts[1])}
 
 
 def _memory() -> dict[str, float]:
