@@ -115,7 +115,7 @@ def _publish(fleet: Fleet, config: DemoConfig, messages: int, examples: Path, to
 
 
 def _payloads(config: DemoConfig, examples: Path) -> Iterator[tuple[Address, bytes, bool, Properties | None]]:
-    """For ever: named bad messages, mutants and images in turn, each on a node's own topic."""
+    """Each bad request by name once; then for ever named bad messages, mutants and images, on a node's own topics."""
     chance, judge, site = random.Random(11), Judge(), SiteId(config.site)
     nodes = [ORCHESTRATOR, *(node.node for node in config.nodes)]
     nodes += [NodeId(f"ghost-{number}") for number in range(GHOSTS)]
@@ -125,6 +125,9 @@ def _payloads(config: DemoConfig, examples: Path) -> Iterator[tuple[Address, byt
     mutants = {
         channel: mutants_of(examples_of(examples, channel), chance) for channel in {bad.channel for bad in named}
     }
+    for bad in named:
+        if bad.channel is Channel.REQUEST and len(bad.payload) < CARRIAGE[Channel.INFER].limit_bytes:
+            yield Address(site, config.nodes[0].node, bad.channel), bad.payload, False, None
     while True:
         bad = chance.choice(named)
         payload = bad.payload if chance.random() < 0.5 else next(mutants[bad.channel])
