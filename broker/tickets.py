@@ -42,6 +42,14 @@ def new_ticket_key() -> bytes:
     return os.urandom(KEY_BYTES).hex().encode("ascii") + b"\n"
 
 
+def is_ticket_key(content: bytes) -> bool:
+    """Return whether `content` is that of a key's file: a damaged one must not be copied to all who hold it."""
+    try:
+        return len(bytes.fromhex(content.decode("ascii"))) == KEY_BYTES
+    except ValueError:
+        return False
+
+
 def ticket_key_of(endpoint: Endpoint) -> TicketKey | None:
     """Read the key beside the node's own key; None without accounts, and where there is none. Raises TlsUnusable."""
     if endpoint.tls is None:

@@ -16,7 +16,7 @@ from broker.identity.authority import Authority, Pair, as_certified, facts, key_
 from broker.identity.files import PRIVATE, read_if_there, write_whole
 from broker.identity.folder import BROKER_CERTIFICATE, BROKER_KEY, Folder
 from broker.identity.register import Issued, Register, load_register, save_register
-from broker.tickets import TICKET_KEY_NAME, new_ticket_key
+from broker.tickets import TICKET_KEY_NAME, is_ticket_key, new_ticket_key
 from broker.tls import CA_NAME, CERTIFICATE_NAME, KEY_NAME
 from broker.vocabulary import NodeId
 
@@ -76,7 +76,8 @@ def write_ticket_key(folder: Folder, accounts: list[Account]) -> None:
     """Give the orchestrator and the serving nodes one key for tickets, and nobody else. Raises IdentityUnusable."""
     holders = [account for account in accounts if account.role in TICKET_KEY_ROLES]
     paths = [folder.of(account.name, account.role) / TICKET_KEY_NAME for account in holders]
-    key = next((found for path in paths if (found := read_if_there(path))), None) or new_ticket_key()
+    found = [content for path in paths if (content := read_if_there(path)) is not None]
+    key = next((content for content in found if is_ticket_key(content)), None) or new_ticket_key()
     for path in paths:
         if read_if_there(path) != key:
             write_whole(path, key, PRIVATE)

@@ -123,7 +123,7 @@ class Transport:
             if len(data) > MAX_ANSWER_BYTES or not response.isclosed():
                 self.close()  # the rest of it would be taken for the next answer
             return self._answer(response, data)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no host name
             raise self._failed(error, deadline) from error
         finally:
             self._end()
@@ -155,7 +155,7 @@ class Transport:
                 if len(kept) > MAX_LINE_BYTES:
                     raise AnswerTooLong(f"a piece of more than {MAX_LINE_BYTES >> 20} MiB; ask for a shorter time span")
             yield self._redact(bytes(kept))
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: no host name
             raise self._failed(error, deadline) from error
         finally:
             self.close()

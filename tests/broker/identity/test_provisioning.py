@@ -306,3 +306,17 @@ def test_orchestrator_and_serving_nodes_share_a_key_that_nobody_else_has(folder,
     assert {"brain", "edge", "cloud"} == later.keys()
     assert 1 == len({*keys.values(), *later.values()})
     assert {PRIVATE} == {stat.S_IMODE(path.stat().st_mode) for path in folder.root.rglob("ticket.key")}
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a key\n", b"00" * 31])
+def test_a_damaged_ticket_key_is_not_copied_to_the_others(folder, now, damage):
+    """The first key that is one replaces it."""
+    extra = [Account(NodeId(name), role) for name, role in (("brain", Role.ORCHESTRATOR), ("edge", Role.SERVING_NODE))]
+    wanted = replace(WANTED, accounts=(*WANTED.accounts, *extra))
+    provision(folder, wanted, now, NOBODY)
+    brain, edge = (next(folder.root.rglob(f"{name}/ticket.key")) for name in ("brain", "edge"))
+    good = brain.read_bytes()
+    brain.write_bytes(damage)
+    provision(folder, wanted, now, NOBODY)
+
+    assert (good, good) == (brain.read_bytes(), edge.read_bytes())
