@@ -8,6 +8,7 @@ Exit codes: 0 nothing was lost or doubled; 1 something was; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import sqlite3
@@ -74,7 +75,11 @@ def _life(path: Path, kind: str, chance: random.Random) -> set[str]:
         command.append(str(chance.randint(50_000, 1_000_000)))
     if kind == "failing_disk" and path.exists():
         command = [*FAILING, *command]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    # On such a disk Python would leave torn .pyc files, which break every later start of Python.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment
+    )
     assert process.stdout is not None
     with process.stdout:
         # On a bad disk nothing may come at all; then it lives for a moment.
