@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from benchmarks.shipping_study.rows import STEP_NS, fill
-from benchmarks.shipping_study.servers import PASSWORD, USER, Influxd
+from benchmarks.shipping_study.servers import DATABASE, PASSWORD, USER, Influxd
 from broker.ports import free_port
 from orchestrator.response_log import LOG_NAME, open_for_reading
 from orchestrator.shipping.status import statuses
@@ -29,11 +29,18 @@ Run = Any
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Influxd]:
     """An InfluxDB that asks for a password, with the database `edge`."""
-    directory = tmp_path_factory.mktemp("influx")
-    with Influxd(directory / "influxd", auth=True) as influxd:
-        yield influxd.url
+    with Influxd(tmp_path_factory.mktemp("influx") / "influxd", auth=True) as influxd:
+        yield influxd
+
+
+@pytest.fixture
+def url(influxd: Influxd) -> str:
+    """Where it listens; the database has no rows of other tests."""
+    influxd.query(f"DROP DATABASE {DATABASE}")
+    influxd.query(f"CREATE DATABASE {DATABASE}")
+    return influxd.url
 
 
 @pytest.fixture
